@@ -1,0 +1,404 @@
+//! The command line, in two steps: words into flags, flags into plain resolved data.
+//!
+//! The only file that names the argument parser.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail};
+use argh::FromArgs;
+use bytesize::ByteSize;
+use s3keep::{
+    Access, AccessOptions, BucketUrl, Config, Direction, Env, Guards, Links, MaxDelete,
+    TransferConfig,
+};
+
+/// What was asked for, ready to be done.
+pub struct Request {
+    pub command: Command,
+    pub output: Output,
+}
+
+pub enum Command {
+    Sync { direction: Direction, config: Config, mock: bool, yes: bool },
+    Verify { config: Config, read_data: bool },
+    Cleanup { dir: PathBuf, mock: bool },
+}
+
+/// How results are told.
+#[derive(Clone, Copy, Default)]
+pub struct Output {
+    pub json: bool,
+    pub quiet: bool,
+}
+
+/// What the words came to, when not to a request: text to print, and whether it was asked for.
+pub struct Early {
+    pub text: String,
+    pub asked_for: bool,
+}
+
+const USAGE: &str = "\
+Keeps a directory in an S3 bucket and gets it back.
+
+  s3keep backup  <dir> <s3://bucket[/prefix]>   make the bucket mirror the directory
+  s3keep restore <s3://bucket[/prefix]> <dir>   make the directory mirror the bucket
+  s3keep verify  <dir> <s3://bucket[/prefix]>   compare content; change nothing
+  s3keep cleanup <dir>                          remove empty directories
+
+`s3keep <command> --help` lists the options. backupmock and restoremock are backup and restore with
+--mock; -b, -p and --region name bucket, directory and region as in older scripts.
+";
+
+/// The options that say where the bucket is and how it is reached, and then some of the command's own.
+macro_rules! reaching_a_bucket {
+    ($(#[$meta:meta])* struct $name:ident { $($own:tt)* }) => {
+        $(#[$meta])*
+        #[derive(FromArgs)]
+        struct $name {
+            /// the directory and the bucket, s3://bucket[/prefix]: the source first
+            #[argh(positional)]
+            places: Vec<String>,
+            /// the bucket: a name, or s3://bucket[/prefix]
+            #[argh(option, short = 'b')]
+            bucket: Option<String>,
+            /// the directory
+            #[argh(option, short = 'p')]
+            prefix: Option<String>,
+            /// the region of the bucket
+            #[argh(option)]
+            region: Option<String>,
+            /// the profile in the shared configuration files
+            #[argh(option)]
+            profile: Option<String>,
+            /// the URL of an S3-compatible store
+            #[argh(option)]
+            endpoint_url: Option<String>,
+            /// auto, path or virtual: where the bucket's name goes in the URL
+            #[argh(option)]
+            addressing_style: Option<s3keep::Addressing>,
+            /// send unsigned requests, for public buckets
+            #[argh(switch)]
+            unsigned: bool,
+            /// follow: links to directories count as directories, too; skip: no link counts. Without it,
+            /// links to files do. No link is ever followed out of the directory
+            #[argh(option, from_str_fn(links))]
+            links: Option<Links>,
+            /// how many requests are under way at once
+            #[argh(option)]
+            workers: Option<usize>,
+            /// size of the parts that large objects travel in, such as 16MiB
+            #[argh(option)]
+            part_size: Option<ByteSize>,
+            /// how often a request that failed for a passing reason is tried again
+            #[argh(option)]
+            retries: Option<u32>,
+            /// how long a connection may stand still, such as 60s
+            #[argh(option, from_str_fn(duration))]
+            timeout: Option<Duration>,
+            /// one JSON object a line on standard output
+            #[argh(switch)]
+            json: bool,
+            /// print failures and warnings only
+            #[argh(switch, short = 'q')]
+            quiet: bool,
+            $($own)*
+        }
+
+        impl $name {
+            fn config(&self, direction: Direction) -> Result<Config> {
+                let (dir, bucket) = places(direction, &self.places, &self.prefix, &self.bucket)?;
+                let options = AccessOptions {
+                    profile: self.profile.clone(),
+                    region: self.region.clone(),
+                    endpoint: self.endpoint_url.clone(),
+                    addressing: self.addressing_style,
+                    unsigned: self.unsigned,
+                };
+                let access = Access::resolve(options, Env::from_process())?;
+                let usual = TransferConfig::default();
+                let mut config = Config::new(dir, bucket, access);
+                config.links = self.links.unwrap_or_default();
+                config.transfer = TransferConfig {
+                    workers: self.workers.unwrap_or(usual.workers),
+                    part_size: self.part_size.map_or(usual.part_size, |size| size.as_u64()),
+                    retries: self.retries.unwrap_or(usual.retries),
+                    stall_timeout: self.timeout.unwrap_or(usual.stall_timeout),
+                    ..usual
+                };
+                Ok(config)
+            }
+
+            fn output(&self) -> Output {
+                Output { json: self.json, quiet: self.quiet }
+            }
+        }
+    };
+}
+
+reaching_a_bucket! {
+    /// Make the target mirror the source: transfer what is missing or differs, then delete what the
+    /// source doesn't have.
+    struct Sync {
+        /// show what would be done and do nothing
+        #[argh(switch)]
+        mock: bool,
+        /// the same as --mock
+        #[argh(switch)]
+        dry_run: bool,
+        /// do it without asking
+        #[argh(switch, short = 'y')]
+        yes: bool,
+        /// where sizes are equal, let the content decide, whatever the times say
+        #[argh(switch)]
+        checksum: bool,
+        /// delete nothing
+        #[argh(switch)]
+        no_delete: bool,
+        /// let an empty source empty the target
+        #[argh(switch)]
+        allow_empty: bool,
+        /// how much may be deleted: a number of entries, or P% of the target's
+        #[argh(option, from_str_fn(max_delete))]
+        max_delete: Option<MaxDelete>,
+        /// the checksum that goes with uploads: crc64nvme (default), crc32, crc32c, sha1, sha256, none
+        #[argh(option)]
+        checksum_algorithm: Option<s3keep::Checksum>,
+    }
+}
+
+reaching_a_bucket! {
+    /// Compare every file with its object by content. Changes nothing.
+    struct Verify {
+        /// download and compare what the server has no checksum of
+        #[argh(switch)]
+        read_data: bool,
+    }
+}
+
+/// Remove empty directories, nested ones too; never the directory itself.
+#[derive(FromArgs)]
+struct Cleanup {
+    /// the directory
+    #[argh(positional)]
+    dir: Option<String>,
+    /// the directory
+    #[argh(option, short = 'p')]
+    prefix: Option<String>,
+    /// show what would be removed and do nothing
+    #[argh(switch)]
+    mock: bool,
+    /// the same as --mock
+    #[argh(switch)]
+    dry_run: bool,
+    /// one JSON object a line on standard output
+    #[argh(switch)]
+    json: bool,
+    /// print failures and warnings only
+    #[argh(switch, short = 'q')]
+    quiet: bool,
+}
+
+/// Reads the words after the program's name.
+pub fn parse(words: Vec<String>) -> Result<Result<Request, Early>> {
+    let asked = |text: String| Ok(Err(Early { text, asked_for: true }));
+    let Some((name, rest)) = words.split_first() else {
+        return Ok(Err(Early { text: USAGE.to_owned(), asked_for: false }));
+    };
+    let rest = split_values(rest);
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let (direction, mock) = match name.as_str() {
+        "backup" => (Direction::Backup, false),
+        "backupmock" => (Direction::Backup, true),
+        "restore" => (Direction::Restore, false),
+        "restoremock" => (Direction::Restore, true),
+        "verify" => {
+            let flags = match Verify::from_args(&["s3keep", name], &rest) {
+                Ok(flags) => flags,
+                Err(exit) => return early(exit),
+            };
+            let (config, output) = (flags.config(Direction::Backup)?, flags.output());
+            let command = Command::Verify { config, read_data: flags.read_data };
+            return Ok(Ok(Request { command, output }));
+        }
+        "cleanup" => {
+            let flags = match Cleanup::from_args(&["s3keep", name], &rest) {
+                Ok(flags) => flags,
+                Err(exit) => return early(exit),
+            };
+            let dir = match (flags.dir, flags.prefix) {
+                (Some(dir), None) | (None, Some(dir)) => dir,
+                _ => bail!("cleanup takes one directory"),
+            };
+            let command = Command::Cleanup { dir: dir.into(), mock: flags.mock || flags.dry_run };
+            let output = Output { json: flags.json, quiet: flags.quiet };
+            return Ok(Ok(Request { command, output }));
+        }
+        "help" | "--help" | "-h" => return asked(USAGE.to_owned()),
+        "version" | "--version" | "-V" => {
+            return asked(concat!("s3keep ", env!("CARGO_PKG_VERSION"), "\n").to_owned());
+        }
+        other => bail!("'{other}' is no command of s3keep; `s3keep help` lists them"),
+    };
+    let flags = match Sync::from_args(&["s3keep", name], &rest) {
+        Ok(flags) => flags,
+        Err(exit) => return early(exit),
+    };
+    let mut config = flags.config(direction)?;
+    config.by_content = flags.checksum;
+    config.no_delete = flags.no_delete;
+    config.guards = Guards { allow_empty: flags.allow_empty, max_delete: flags.max_delete };
+    config.transfer.checksum = flags.checksum_algorithm.unwrap_or_default();
+    let mock = mock || flags.mock || flags.dry_run;
+    let output = flags.output();
+    Ok(Ok(Request { command: Command::Sync { direction, config, mock, yes: flags.yes }, output }))
+}
+
+fn early(exit: argh::EarlyExit) -> Result<Result<Request, Early>> {
+    Ok(Err(Early { text: exit.output, asked_for: exit.status.is_ok() }))
+}
+
+/// The parser knows `--flag value`; everybody also writes `--flag=value`.
+fn split_values(words: &[String]) -> Vec<String> {
+    let mut only_places = false;
+    let mut split = Vec::with_capacity(words.len());
+    for word in words {
+        only_places |= word == "--";
+        match word.split_once('=') {
+            Some((flag, value)) if flag.starts_with("--") && !only_places => {
+                split.extend([flag.to_owned(), value.to_owned()]);
+            }
+            _ => split.push(word.clone()),
+        }
+    }
+    split
+}
+
+/// Which is the directory and which the bucket: by position, or by the names of older scripts.
+fn places(
+    direction: Direction,
+    places: &[String],
+    dir: &Option<String>,
+    bucket: &Option<String>,
+) -> Result<(PathBuf, BucketUrl)> {
+    let wrong = || {
+        anyhow!(match direction {
+            Direction::Backup => "expected: <dir> <s3://bucket[/prefix]>",
+            Direction::Restore => "expected: <s3://bucket[/prefix]> <dir>",
+        })
+    };
+    let (dir, bucket) = match (places, dir, bucket) {
+        ([source, target], None, None) => match direction {
+            Direction::Backup => (source, target),
+            Direction::Restore => (target, source),
+        },
+        ([dir], None, Some(bucket)) | ([], Some(dir), Some(bucket)) => (dir, bucket),
+        ([bucket], Some(dir), None) => (dir, bucket),
+        _ => return Err(wrong()),
+    };
+    if dir.starts_with("s3://") || dir.is_empty() {
+        return Err(wrong());
+    }
+    let named = !places.contains(bucket);
+    let url = if named && !bucket.starts_with("s3://") {
+        format!("s3://{bucket}")
+    } else {
+        bucket.clone()
+    };
+    Ok((PathBuf::from(dir), url.parse().with_context(wrong)?))
+}
+
+fn links(text: &str) -> Result<Links, String> {
+    match text {
+        "follow" => Ok(Links::Follow),
+        "skip" => Ok(Links::Skip),
+        _ => Err(format!("'{text}' is neither follow nor skip")),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn max_delete(text: &str) -> Result<MaxDelete, String> {
+    let wrong = || format!("'{text}' is neither a number of entries nor a percentage such as 75%");
+    match text.strip_suffix('%') {
+        Some(percent) => match percent.parse() {
+            Ok(percent @ 0..=100) => Ok(MaxDelete::Percent(percent)),
+            _ => Err(wrong()),
+        },
+        None => text.parse().map(MaxDelete::Entries).map_err(|_| wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> (Direction, Config, bool, bool) {
+        let words = line.split(' ').map(str::to_owned).collect();
+        match parse(words).unwrap() {
+            Ok(Request { command: Command::Sync { direction, config, mock, yes }, .. }) => {
+                (direction, config, mock, yes)
+            }
+            _ => panic!("{line} is a backup or restore"),
+        }
+    }
+
+    #[test]
+    fn both_spellings_name_the_same_places() {
+        for line in [
+            "backup dir s3://bucket/photos",
+            "backup -b s3://bucket/photos -p dir",
+            "backup --bucket=bucket/photos --prefix=dir",
+            "backup dir -b bucket/photos",
+            "backup -p dir s3://bucket/photos",
+            "backup -- dir s3://bucket/photos/",
+        ] {
+            let (direction, config, mock, yes) = parsed(line);
+            assert_eq!(direction, Direction::Backup);
+            assert_eq!(config.dir, PathBuf::from("dir"), "{line}");
+            assert_eq!(config.bucket.to_string(), "s3://bucket/photos/", "{line}");
+            assert!(!mock && !yes);
+        }
+        for (line, mock, yes) in [
+            ("restore s3://bucket dir", false, false),
+            ("restore --yes s3://bucket dir", false, true),
+            ("restore --mock s3://bucket dir", true, false),
+            ("restore --dry-run s3://bucket dir", true, false),
+            ("restoremock -b bucket -p dir --region eu-west-1", true, false),
+        ] {
+            let (direction, config, is_mock, is_yes) = parsed(line);
+            assert_eq!(direction, Direction::Restore);
+            assert_eq!(config.bucket.to_string(), "s3://bucket");
+            assert_eq!((is_mock, is_yes), (mock, yes), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "backup dir",
+            "backup s3://bucket dir",
+            "backup dir bucket",
+            "backup dir s3://bucket extra",
+            "backup dir s3://bucket -b other",
+            "restore dir s3://bucket",
+            "cleanup",
+            "cleanup a -p b",
+            "frobnicate a b",
+        ] {
+            let words = line.split(' ').map(str::to_owned).collect();
+            assert!(parse(words).is_err(), "{line}");
+        }
+        for line in [
+            "backup dir s3://b --read-data",
+            "verify dir s3://b --yes",
+            "backup --max-delete 101% dir s3://b",
+        ] {
+            let words = line.split(' ').map(str::to_owned).collect();
+            assert!(parse(words).unwrap().is_err_and(|early| !early.asked_for), "{line}");
+        }
+        assert_eq!(max_delete("40%"), Ok(MaxDelete::Percent(40)));
+        assert_eq!(max_delete("40"), Ok(MaxDelete::Entries(40)));
+    }
+}

@@ -1,0 +1,151 @@
+//! The way through: look, decide, act.
+
+use std::{panic::resume_unwind, sync::atomic::AtomicU64, thread, time::SystemTime};
+
+use crate::{
+    cancel::Cancel,
+    config::Config,
+    error::Result,
+    list::{self, Listing},
+    plan::{Clocks, Direction, Plan, plan},
+    report::{Event, Report, Stage},
+    root::Root,
+    s3::Client,
+    scan::{self, Scan},
+    settle, transfer,
+    verify::{self, Verification},
+};
+
+/// Keeps one directory in one bucket.
+///
+/// Several may work in one process, each with threads and connections of its own; two at work in the
+/// same directory keep out of each other's way.
+pub struct Keeper {
+    config: Config,
+    client: Client,
+    cancel: Cancel,
+    files: rayon::ThreadPool,
+}
+
+impl Keeper {
+    /// Takes a configuration. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// Settings that can't work, and credentials that can't be had.
+    pub fn new(config: Config) -> Result<Keeper> {
+        config.check()?;
+        let cancel = Cancel::new();
+        let client =
+            Client::new(config.bucket.bucket(), &config.access, &config.transfer, &cancel)?;
+        Ok(Keeper { config, client, cancel, files: scan::pool()? })
+    }
+
+    /// What this works with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Asks whatever this keeper is doing, or will do, to stop.
+    pub fn cancel(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
+    /// Looks at both sides and decides what there is to do. Changes nothing.
+    ///
+    /// # Errors
+    /// When a side can't be looked at: no such directory (for a backup), no such bucket, no permission.
+    pub fn plan(&self, direction: Direction, on_event: &mut dyn FnMut(Event)) -> Result<Plan> {
+        let (scan, listing) = self.look(direction == Direction::Restore, on_event)?;
+        let clocks = Clocks {
+            now: SystemTime::now().into(),
+            skew: self.client.skew(),
+            by_content: self.config.by_content,
+        };
+        let mut plan = plan(direction, scan, listing, &clocks);
+        if self.config.no_delete {
+            plan.deletions.clear();
+        }
+        if !plan.doubtful.is_empty() {
+            let bytes = plan.doubtful.iter().map(|pair| pair.size(direction)).sum();
+            let entries = plan.doubtful.len() as u64;
+            on_event(Event::Stage(Stage::Comparing { entries, bytes }));
+            let root = Root::open(&self.config.dir)?;
+            let part_size = self.config.transfer.part_size;
+            plan.settle(|pairs| settle::settle(&self.files, &root, pairs, part_size, &self.cancel));
+            self.cancel.check()?;
+        }
+        Ok(plan)
+    }
+
+    /// Whether the guards of the configuration let `plan` be carried out.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        Ok(plan.check(&self.config.guards)?)
+    }
+
+    /// Carries out a plan, if the guards let it pass: transfers, then deletions.
+    ///
+    /// What fails for single entries is in the report, as is what ended the run early.
+    ///
+    /// # Errors
+    /// Where nothing was done: a guard, another run in the same directory, a directory that can't be
+    /// opened.
+    pub fn execute(&self, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Result<Report> {
+        self.check(&plan)?;
+        let root = match plan.direction {
+            Direction::Backup => Root::open(&self.config.dir)?,
+            Direction::Restore => Root::create(&self.config.dir)?,
+        };
+        let _lock = root.lock()?;
+        let context = transfer::Context {
+            config: &self.config,
+            client: &self.client,
+            root: &root,
+            cancel: &self.cancel,
+            moved: AtomicU64::new(0),
+        };
+        Ok(transfer::run(&context, plan, on_event))
+    }
+
+    /// Compares every file with its object by content. With `read_data`, downloads what the server has
+    /// no checksum of. Changes nothing.
+    ///
+    /// # Errors
+    /// When a side can't be looked at.
+    pub fn verify(&self, read_data: bool, on_event: &mut dyn FnMut(Event)) -> Result<Verification> {
+        let (scan, listing) = self.look(false, on_event)?;
+        let root = Root::open(&self.config.dir)?;
+        let context = verify::Context {
+            config: &self.config,
+            client: &self.client,
+            root: &root,
+            files: &self.files,
+            cancel: &self.cancel,
+            read_data,
+        };
+        verify::verify(&context, scan, listing, on_event)
+    }
+
+    /// Both sides at once, each in threads of its own.
+    fn look(
+        &self,
+        may_be_missing: bool,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<(Scan, Listing)> {
+        on_event(Event::Stage(Stage::Looking));
+        let config = &self.config;
+        if may_be_missing && matches!(config.dir.try_exists(), Ok(false)) {
+            return Ok((Scan::default(), list::list(&self.client, &config.bucket)?));
+        }
+        let prefix_len = config.bucket.prefix().len();
+        let scan = || scan::scan(&self.files, &config.dir, prefix_len, config.links, &self.cancel);
+        thread::scope(|scope| {
+            let listing = scope.spawn(|| list::list(&self.client, &config.bucket));
+            let scan = scan();
+            let listing = listing.join().unwrap_or_else(|panic| resume_unwind(panic));
+            Ok((scan?, listing?))
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! The `s3keep` command: a thin shell around the library.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod output;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, anyhow};
+use cli::{Command, Request};
+use output::Printer;
+use s3keep::{Cancel, Config, Direction, Error, Keeper, Refusal, exit};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("s3keep: {error:#}");
+            ExitCode::from(error.downcast_ref::<Error>().map_or(exit::FAILED, Error::exit_code))
+        }
+    }
+}
+
+fn run() -> Result<u8> {
+    let words = std::env::args_os().skip(1).map(|word| {
+        word.into_string().map_err(|word| anyhow!("{word:?} on the command line is not UTF-8"))
+    });
+    let request = match cli::parse(words.collect::<Result<_>>()?)? {
+        Ok(request) => request,
+        Err(early) if early.asked_for => {
+            print(&early.text);
+            return Ok(exit::DONE);
+        }
+        Err(early) => {
+            eprint!("{}", early.text);
+            return Ok(exit::FAILED);
+        }
+    };
+    let Request { command, output } = request;
+    let mut printer = Printer::new(output);
+    match command {
+        Command::Sync { direction, config, mock, yes } => {
+            let keeper = keeper(config, &mut printer)?;
+            sync(&keeper, direction, mock, yes, &mut printer)
+        }
+        Command::Verify { config, read_data } => {
+            let keeper = keeper(config, &mut printer)?;
+            let found = keeper.verify(read_data, &mut |event| printer.event(event))?;
+            printer.verification(&found);
+            Ok(found.exit_code())
+        }
+        Command::Cleanup { dir, mock } => {
+            let cancel = Cancel::new();
+            stop_on_signals(cancel.clone())?;
+            let done = s3keep::cleanup(&dir, mock, &cancel, &mut |event| printer.event(event))?;
+            printer.cleanup(&done, mock);
+            Ok(done.exit_code())
+        }
+    }
+}
+
+fn keeper(config: Config, printer: &mut Printer) -> Result<Keeper> {
+    config.access.warnings().iter().for_each(|text| printer.warning(text));
+    let keeper = Keeper::new(config)?;
+    stop_on_signals(keeper.cancel())?;
+    Ok(keeper)
+}
+
+fn sync(
+    keeper: &Keeper,
+    direction: Direction,
+    mock: bool,
+    yes: bool,
+    printer: &mut Printer,
+) -> Result<u8> {
+    let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
+    printer.plan(&plan);
+    keeper.check(&plan)?;
+    if mock {
+        return Ok(if plan.skipped.is_empty() { exit::DONE } else { exit::PARTLY });
+    }
+    if !plan.is_empty() && !yes && !confirmed()? {
+        return Err(Error::from(Refusal::NotConfirmed).into());
+    }
+    let report = keeper.execute(plan, &mut |event| printer.event(event))?;
+    printer.report(&report);
+    if let Some(fatal) = &report.fatal {
+        eprintln!("s3keep: {fatal}");
+    }
+    Ok(report.exit_code())
+}
+
+/// Asks, where there is somebody to ask.
+fn confirmed() -> Result<bool> {
+    if !io::stdin().is_terminal() {
+        eprintln!("s3keep: there is no terminal to ask on; --yes does it without asking");
+        return Ok(false);
+    }
+    eprint!("type 'yes' to go on: ");
+    io::stderr().flush().context("ask")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).context("read the answer")?;
+    Ok(answer.trim() == "yes")
+}
+
+/// The first Ctrl-C or SIGTERM asks the run to stop; the second ends it at once.
+fn stop_on_signals(cancel: Cancel) -> Result<()> {
+    ctrlc::set_handler(move || {
+        if cancel.is_cancelled() {
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+        cancel.cancel();
+    })
+    .context("listen for signals")
+}
+
+fn print(text: &str) {
+    // A reader that has gone is no fault of ours.
+    let _ = io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,257 @@
+//! What a person or a script gets to see: results on standard output, as text or as JSON lines;
+//! progress, warnings and errors on standard error.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use bytesize::ByteSize;
+use indicatif::{ProgressBar, ProgressStyle};
+use s3keep::{Cleanup, Direction, Error, Event, Plan, Report, Skipped, Stage, Verification};
+use serde_json::json;
+
+use crate::cli::Output;
+
+/// How many entries of a kind are named on standard error before the rest is only counted.
+const NAMED: usize = 50;
+
+/// Writes results. A reader that has gone (`| head`) is no reason to stop.
+pub struct Printer {
+    output: Output,
+    out: BufWriter<io::Stdout>,
+    progress: ProgressBar,
+    failures: u64,
+}
+
+impl Printer {
+    pub fn new(output: Output) -> Printer {
+        let progress = ProgressBar::hidden();
+        Printer { output, out: BufWriter::new(io::stdout()), progress, failures: 0 }
+    }
+
+    fn line(&mut self, text: &str, json: serde_json::Value) {
+        // Nobody reads any more: the work goes on all the same.
+        let _ = match (self.output.json, self.output.quiet) {
+            (true, _) => writeln!(self.out, "{json}"),
+            (false, true) => Ok(()),
+            (false, false) => writeln!(self.out, "{text}"),
+        };
+    }
+
+    pub fn flush(&mut self) {
+        let _ = self.out.flush();
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.flush();
+        self.progress.suspend(|| eprintln!("s3keep: {text}"));
+    }
+
+    pub fn warning(&mut self, text: &str) {
+        self.warn(&format!("warning: {text}"));
+    }
+
+    pub fn plan(&mut self, plan: &Plan) {
+        let verb = verb(plan.direction);
+        for transfer in &plan.transfers {
+            let (size, reason) = (transfer.size(plan.direction), transfer.reason.as_str());
+            let text =
+                format!("{verb:8}  {reason:7}  {:>10}  {}", bytes(size), shown(transfer.path()));
+            self.line(
+                &text,
+                json!({"type": verb, "path": transfer.path(), "size": size, "reason": reason}),
+            );
+        }
+        for deletion in &plan.deletions {
+            let size = deletion.size;
+            let text =
+                format!("{:8}  {:7}  {:>10}  {}", "delete", "", bytes(size), shown(&deletion.path));
+            self.line(&text, json!({"type": "delete", "path": &*deletion.path, "size": size}));
+        }
+        self.skipped(&plan.skipped);
+        let transferred = plan.transferred();
+        let text = format!(
+            "{} to {verb} ({}), {} to delete, {} unchanged ({}), {} left out",
+            transferred.entries,
+            bytes(transferred.bytes),
+            plan.deletions.len(),
+            plan.kept.entries,
+            bytes(plan.kept.bytes),
+            plan.skipped.len(),
+        );
+        self.line(&text, json!({
+            "type": "plan", "direction": verb, "transfer": transferred, "delete": plan.deletions.len(),
+            "unchanged": plan.kept, "left_out": plan.skipped.len(),
+        }));
+        self.flush();
+    }
+
+    fn skipped(&mut self, skipped: &[Skipped]) {
+        // All of them, however many: the one that is not named is the one that is missed.
+        for entry in skipped {
+            if self.output.json {
+                self.line(
+                    "",
+                    json!({
+                        "type": "left out", "path": entry.path, "reason": entry.reason.to_string(),
+                    }),
+                );
+            }
+            self.warn(&format!("left out: {entry}"));
+        }
+    }
+
+    /// Takes in what a run says while it goes on.
+    pub fn event(&mut self, event: Event) {
+        match event {
+            Event::Stage(stage) => self.stage(stage),
+            Event::Progress(progress) => self.progress.set_position(progress.done.bytes),
+            Event::Failed(error) => {
+                self.failures += 1;
+                if self.failures <= NAMED as u64 {
+                    self.failure(error);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn stage(&mut self, stage: Stage) {
+        self.progress.finish_and_clear();
+        let style = |template: &str| {
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+        };
+        if self.output.quiet || !io::stderr().is_terminal() {
+            return;
+        }
+        self.progress = match stage {
+            Stage::Transferring(total) => {
+                let template = "{bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta}  {wide_bar}";
+                ProgressBar::new(total.bytes).with_style(style(template))
+            }
+            Stage::Looking => ProgressBar::new_spinner().with_message("looking at both sides"),
+            Stage::Comparing { entries, .. } => ProgressBar::new_spinner()
+                .with_message(format!("comparing the content of {entries} files")),
+            Stage::Deleting { entries } => {
+                ProgressBar::new_spinner().with_message(format!("deleting {entries} entries"))
+            }
+        };
+        self.progress.enable_steady_tick(std::time::Duration::from_millis(200));
+    }
+
+    fn failure(&mut self, error: &Error) {
+        if self.output.json {
+            self.line(
+                "",
+                json!({
+                    "type": "failure", "subject": error.subject(), "message": error.to_string(),
+                }),
+            );
+        }
+        self.warn(&error.to_string());
+    }
+
+    pub fn report(&mut self, report: &Report) {
+        self.progress.finish_and_clear();
+        if report.failed > NAMED as u64 {
+            self.warn(&format!("and {} more failures", report.failed - NAMED as u64));
+        }
+        if report.withheld > 0 {
+            self.warn(&format!(
+                "{} deletions were not made because not everything was transferred",
+                report.withheld
+            ));
+        }
+        let verb = match report.direction {
+            Direction::Backup => "uploaded",
+            Direction::Restore => "downloaded",
+        };
+        let mut text = format!(
+            "{} {verb} ({}), {} deleted, {} unchanged, {} left out, {} failed, in {}",
+            report.transferred.entries,
+            bytes(report.transferred.bytes),
+            report.deleted,
+            report.kept.entries,
+            report.skipped.len(),
+            report.failed,
+            humantime::format_duration(round(report.elapsed)),
+        );
+        if report.unchecked > 0 {
+            text += &format!("; {} could not be checked against a checksum", report.unchecked);
+        }
+        self.line(&text, json!({
+            "type": "summary", "direction": verb, "transferred": report.transferred,
+            "deleted": report.deleted, "unchanged": report.kept, "left_out": report.skipped.len(),
+            "failed": report.failed, "withheld": report.withheld, "unchecked": report.unchecked,
+            "seconds": report.elapsed.as_secs_f64(), "exit_code": report.exit_code(),
+        }));
+        self.flush();
+    }
+
+    pub fn verification(&mut self, found: &Verification) {
+        self.progress.finish_and_clear();
+        for (path, difference) in &found.differences {
+            let difference = difference.as_str();
+            self.line(
+                &format!("{difference:11}  {}", shown(path)),
+                json!({"type": "difference", "path": path, "difference": difference}),
+            );
+        }
+        self.skipped(&found.skipped);
+        let unknown =
+            found.differences.iter().filter(|(_, d)| *d == s3keep::Difference::Unknown).count();
+        let text = format!(
+            "{} the same ({}), {} different, {unknown} unknown, {} left out, {} failed",
+            found.same.entries,
+            bytes(found.same.bytes),
+            found.differences.len() - unknown,
+            found.skipped.len(),
+            found.failures.len(),
+        );
+        self.line(&text, json!({
+            "type": "summary", "same": found.same, "different": found.differences.len() - unknown,
+            "unknown": unknown, "left_out": found.skipped.len(), "failed": found.failures.len(),
+            "exit_code": found.exit_code(),
+        }));
+        self.flush();
+    }
+
+    pub fn cleanup(&mut self, cleanup: &Cleanup, mock: bool) {
+        for path in &cleanup.removed {
+            self.line(&format!("remove  {}", shown(path)), json!({"type": "remove", "path": path}));
+        }
+        self.skipped(&cleanup.skipped);
+        let verb = if mock { "to remove" } else { "removed" };
+        let text = format!(
+            "{} empty directories {verb}, {} failed",
+            cleanup.removed.len(),
+            cleanup.failures.len()
+        );
+        self.line(
+            &text,
+            json!({
+                "type": "summary", "removed": cleanup.removed.len(), "mock": mock,
+                "failed": cleanup.failures.len(), "exit_code": cleanup.exit_code(),
+            }),
+        );
+        self.flush();
+    }
+}
+
+fn verb(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Backup => "upload",
+        Direction::Restore => "download",
+    }
+}
+
+fn bytes(size: u64) -> String {
+    ByteSize(size).display().iec().to_string()
+}
+
+fn shown(path: &str) -> impl std::fmt::Display + '_ {
+    s3keep::Shown(path)
+}
+
+/// To a hundredth of a second: what a person wants to know.
+fn round(time: std::time::Duration) -> std::time::Duration {
+    std::time::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX) / 10 * 10)
+}

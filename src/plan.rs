@@ -1,0 +1,698 @@
+//! Deciding: a pure function of what was found on both sides. A mock run prints its result.
+//!
+//! The rule, for a file L (size, mtime) and the object R of the same path (size, LastModified):
+//!
+//! | case | backup | restore |
+//! | --- | --- | --- |
+//! | only L | upload (missing) | delete file |
+//! | only R | delete object | download (missing) |
+//! | sizes differ | upload (size) | download (size) |
+//! | same size, mtime = LastModified to the nanosecond | keep: a restored copy | keep |
+//! | same size, mtime near LastModified, or in the future | in doubt | in doubt |
+//! | same size, mtime > LastModified | upload (newer) | download (newer) |
+//! | otherwise | keep | keep |
+//!
+//! "Near" is the measured clock skew plus a second. What is in doubt is handed on to
+//! [`settle`](crate::settle), which reads the content; nothing here reads or asks anything.
+
+use std::{cmp::Ordering, collections::HashSet, fmt, mem};
+
+use crate::{
+    entry::{File, Object, SkipReason, Skipped, Timestamp},
+    error::Shown,
+    list::Listing,
+    names::{Unfit, is_under, tree_order},
+    scan::Scan,
+};
+
+/// Which side is made to look like the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The bucket is made to mirror the directory.
+    Backup,
+    /// The directory is made to mirror the bucket.
+    Restore,
+}
+
+/// Why a file is transferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The other side doesn't have it.
+    Missing,
+    /// The sizes differ.
+    Size,
+    /// The file was changed after the object was stored.
+    Newer,
+    /// Size and time could not tell, and the content differs.
+    Content,
+    /// Neither size nor time nor any checksum could tell, so it is sent to be sure.
+    Doubt,
+}
+
+impl Reason {
+    /// One word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Missing => "missing",
+            Reason::Size => "size",
+            Reason::Newer => "newer",
+            Reason::Content => "content",
+            Reason::Doubt => "doubt",
+        }
+    }
+}
+
+/// What is needed, beside the entries, to compare their times.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// The local time.
+    pub now: Timestamp,
+    /// How far the server's clock may be from the local one, in nanoseconds.
+    pub skew: u64,
+    /// Let the content decide wherever the sizes are equal, whatever the times say.
+    pub by_content: bool,
+}
+
+/// What the rule says of a file and an object of the same path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They are the same.
+    Keep,
+    /// They differ.
+    Transfer(Reason),
+    /// The content has to be asked.
+    Doubt,
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The rule for a pair; the same in both directions.
+pub fn compare(file: &File, object: &Object, clocks: &Clocks) -> Verdict {
+    let (mtime, last_modified) = (file.modified, object.modified);
+    if file.size != object.size {
+        Verdict::Transfer(Reason::Size)
+    } else if clocks.by_content {
+        Verdict::Doubt
+    } else if mtime == last_modified {
+        Verdict::Keep
+    } else if mtime > clocks.now
+        || mtime.distance(last_modified) <= clocks.skew.saturating_add(SECOND)
+    {
+        Verdict::Doubt
+    } else if mtime > last_modified {
+        Verdict::Transfer(Reason::Newer)
+    } else {
+        Verdict::Keep
+    }
+}
+
+/// A file to send or an object to fetch, with what stands on the other side now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Why.
+    pub reason: Reason,
+    /// The local file: the source of an upload, what a download replaces.
+    pub file: Option<File>,
+    /// The object: the source of a download, what an upload replaces.
+    pub object: Option<Object>,
+}
+
+impl Transfer {
+    /// The path below the root.
+    pub fn path(&self) -> &str {
+        match (&self.file, &self.object) {
+            (Some(file), _) => &file.path,
+            (None, Some(object)) => &object.path,
+            (None, None) => "",
+        }
+    }
+
+    /// How many bytes will travel.
+    pub fn size(&self, direction: Direction) -> u64 {
+        match direction {
+            Direction::Backup => self.file.as_ref().map_or(0, |file| file.size),
+            Direction::Restore => self.object.as_ref().map_or(0, |object| object.size),
+        }
+    }
+}
+
+/// Something on the target side that the source side no longer has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// The path below the root.
+    pub path: Box<str>,
+    /// The size in bytes.
+    pub size: u64,
+    /// When it was last changed: a local file that is no longer as old is not deleted.
+    pub modified: Timestamp,
+    /// The path is a symbolic link, and only that would be removed.
+    pub is_link: bool,
+}
+
+/// A number of entries and of their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Count {
+    /// Files or objects.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Count {
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.entries += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// What a run will do, in tree order.
+#[derive(Debug)]
+pub struct Plan {
+    /// Which side is made to look like the other.
+    pub direction: Direction,
+    /// What is sent or fetched.
+    pub transfers: Vec<Transfer>,
+    /// What is deleted once every transfer has succeeded.
+    pub deletions: Vec<Deletion>,
+    /// What is left out, on either side.
+    pub skipped: Vec<Skipped>,
+    /// What is already the same.
+    pub kept: Count,
+    /// Pairs of which only the content can tell; empty after [`settle`](crate::settle).
+    pub(crate) doubtful: Vec<Transfer>,
+    /// Our own unfinished downloads of earlier runs, to be swept.
+    pub(crate) leftovers: Vec<String>,
+    pub(crate) source_entries: usize,
+    pub(crate) target_entries: usize,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.transfers.is_empty() && self.deletions.is_empty()
+    }
+
+    /// How many files are transferred, and their bytes.
+    pub fn transferred(&self) -> Count {
+        let mut count = Count::default();
+        self.transfers.iter().for_each(|transfer| count.add(transfer.size(self.direction)));
+        count
+    }
+}
+
+/// Decides what `direction` asks for, given both sides.
+pub fn plan(direction: Direction, scan: Scan, listing: Listing, clocks: &Clocks) -> Plan {
+    let (source, target) = match direction {
+        Direction::Backup => (scan.files.len(), listing.objects.len()),
+        Direction::Restore => (listing.objects.len(), scan.files.len()),
+    };
+    let mut plan = Plan {
+        direction,
+        transfers: Vec::new(),
+        deletions: Vec::new(),
+        skipped: Vec::new(),
+        kept: Count::default(),
+        doubtful: Vec::new(),
+        leftovers: scan.leftovers,
+        source_entries: source,
+        target_entries: target,
+    };
+    let local = Shields::new(&scan.skipped);
+    let remote = Shields::new(&listing.skipped);
+    let merged = Merge::new(scan.files, listing.objects);
+    match direction {
+        Direction::Backup => plan.backup(merged, &local, clocks),
+        Direction::Restore => plan.restore(merged, &scan.dirs, &local, remote, clocks),
+    }
+    plan.skipped.extend(scan.skipped);
+    plan.skipped.extend(listing.skipped);
+    plan.skipped.sort_by(|a, b| tree_order(&a.path, &b.path));
+    plan
+}
+
+impl Plan {
+    fn backup(&mut self, mut merged: Merge, local: &Shields, clocks: &Clocks) {
+        while let Some(pair) = merged.next() {
+            match pair {
+                (Some(file), Some(object)) => self.pair(file, object, clocks),
+                (Some(file), None) => self.transfer(Reason::Missing, Some(file), None),
+                (None, Some(object)) if local.over(&object.path).is_none() => {
+                    self.deletions.push(Deletion {
+                        path: object.path,
+                        size: object.size,
+                        modified: object.modified,
+                        is_link: false,
+                    });
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// As `backup` with the sides swapped, and with what a directory can't hold and a bucket can:
+    /// a file beside others under its name.
+    fn restore(
+        &mut self,
+        mut merged: Merge,
+        dirs: &[Box<str>],
+        local: &Shields,
+        mut remote: Shields,
+        clocks: &Clocks,
+    ) {
+        // The last file seen: in tree order, whatever it is in the way of follows right behind.
+        let mut last_file: Option<Box<str>> = None;
+        while let Some((file, object)) = merged.next() {
+            if let Some(file) = &file {
+                last_file = Some(file.path.clone());
+            }
+            let Some(object) = object else {
+                let Some(file) = file else { continue };
+                // A file that is in the way of an object stays: what would follow it isn't here yet.
+                if remote.over(&file.path).is_none() && !merged.object_under(&file.path) {
+                    self.deletions.push(Deletion {
+                        path: file.path,
+                        size: file.size,
+                        modified: file.modified,
+                        is_link: file.target.is_some(),
+                    });
+                }
+                continue;
+            };
+            let path = &object.path;
+            let in_the_way = if let Some(skipped) = local.over(path) {
+                Some(SkipReason::SkippedInTheWay(skipped.to_owned()))
+            } else if merged.object_under(path)
+                || (file.is_none() && dirs.binary_search_by(|dir| tree_order(dir, path)).is_ok())
+            {
+                Some(SkipReason::DirectoryInTheWay)
+            } else {
+                last_file
+                    .as_deref()
+                    .filter(|last| is_under(path, last))
+                    .map(|last| SkipReason::FileInTheWay(last.to_owned()))
+            };
+            match (in_the_way, file) {
+                (Some(reason), _) => {
+                    remote.insert(path);
+                    self.skipped.push(Skipped { path: path.to_string(), reason });
+                }
+                (None, Some(file)) => self.pair(file, object, clocks),
+                (None, None) => self.transfer(Reason::Missing, None, Some(object)),
+            }
+        }
+    }
+
+    fn pair(&mut self, file: File, object: Object, clocks: &Clocks) {
+        match compare(&file, &object, clocks) {
+            Verdict::Keep => self.kept.add(file.size),
+            Verdict::Transfer(reason) => self.transfer(reason, Some(file), Some(object)),
+            Verdict::Doubt => self.doubtful.push(Transfer {
+                reason: Reason::Doubt,
+                file: Some(file),
+                object: Some(object),
+            }),
+        }
+    }
+
+    fn transfer(&mut self, reason: Reason, file: Option<File>, object: Option<Object>) {
+        self.transfers.push(Transfer { reason, file, object });
+    }
+
+    /// Takes in what the content said of the doubtful pairs: `None` where they are the same.
+    pub(crate) fn settle(&mut self, verdicts: impl FnOnce(&[Transfer]) -> Vec<Option<Reason>>) {
+        let doubtful = mem::take(&mut self.doubtful);
+        let verdicts = verdicts(&doubtful);
+        for (pair, verdict) in doubtful.into_iter().zip(verdicts) {
+            match verdict {
+                None => self.kept.add(pair.size(self.direction)),
+                Some(reason) => self.transfers.push(Transfer { reason, ..pair }),
+            }
+        }
+        self.transfers.sort_by(|a, b| tree_order(a.path(), b.path()));
+    }
+}
+
+/// Paths that were left out on one side, and with them all that stands under them on the other.
+struct Shields(HashSet<Box<str>>);
+
+impl Shields {
+    fn new(skipped: &[Skipped]) -> Shields {
+        // A key `a/` with content is neither a file nor a directory: what is under `a` is as unsure.
+        Shields(skipped.iter().map(|s| s.path.trim_end_matches('/').into()).collect())
+    }
+
+    fn insert(&mut self, path: &str) {
+        self.0.insert(path.into());
+    }
+
+    /// The shield that `path` stands at or under, if any. One over the empty path covers everything.
+    fn over<'p>(&self, path: &'p str) -> Option<&'p str> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([0, path.len()]);
+        ends.map(|end| &path[..end]).find(|above| self.0.contains(*above))
+    }
+}
+
+/// Both sides in tree order, paired by path.
+pub(crate) struct Merge {
+    files: std::iter::Peekable<std::vec::IntoIter<File>>,
+    objects: std::iter::Peekable<std::vec::IntoIter<Object>>,
+}
+
+impl Merge {
+    pub(crate) fn new(files: Vec<File>, objects: Vec<Object>) -> Merge {
+        Merge { files: files.into_iter().peekable(), objects: objects.into_iter().peekable() }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<(Option<File>, Option<Object>)> {
+        let order = match (self.files.peek(), self.objects.peek()) {
+            (None, None) => return None,
+            (Some(file), Some(object)) => tree_order(&file.path, &object.path),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+        };
+        let file = if order.is_le() { self.files.next() } else { None };
+        let object = if order.is_ge() { self.objects.next() } else { None };
+        Some((file, object))
+    }
+
+    /// Whether the next object stands under `path`.
+    fn object_under(&mut self, path: &str) -> bool {
+        self.objects.peek().is_some_and(|object| is_under(&object.path, path))
+    }
+}
+
+/// How much may be deleted without being asked twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxDelete {
+    /// At most so many entries.
+    Entries(u64),
+    /// At most so many of a hundred of the target's entries.
+    Percent(u8),
+}
+
+/// What keeps a plan from being carried out unasked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// Let an empty source empty the target.
+    pub allow_empty: bool,
+    /// How much may be deleted. Without it: up to 100 entries, or up to half of the target.
+    pub max_delete: Option<MaxDelete>,
+}
+
+/// Why nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The source has nothing in it, and the target has.
+    EmptySource {
+        /// How many entries the target has.
+        target_entries: u64,
+    },
+    /// More would be deleted than is allowed.
+    TooManyDeletions {
+        /// How many entries would be deleted.
+        deletions: u64,
+        /// How many entries the target has.
+        target_entries: u64,
+    },
+    /// Some keys are too long; all of them.
+    KeysTooLong(Vec<String>),
+    /// The question was not answered with yes.
+    NotConfirmed,
+    /// Another run is at work in the same directory.
+    Busy(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::EmptySource { target_entries } => write!(
+                f,
+                "the source is empty and the target has {target_entries} entries: is the right \
+                 directory mounted, the prefix right? (--allow-empty if it is meant)"
+            ),
+            Refusal::TooManyDeletions { deletions, target_entries } => write!(
+                f,
+                "{deletions} of the target's {target_entries} entries would be deleted \
+                 (--max-delete N or P% if it is meant, --no-delete to leave them)"
+            ),
+            Refusal::KeysTooLong(keys) => {
+                write!(
+                    f,
+                    "{} keys are longer than {} bytes:",
+                    keys.len(),
+                    crate::names::MAX_KEY_BYTES
+                )?;
+                keys.iter().try_for_each(|key| write!(f, "\n  {}", Shown(key)))
+            }
+            Refusal::NotConfirmed => f.write_str("not confirmed"),
+            Refusal::Busy(dir) => write!(f, "another s3keep is at work in {}", Shown(dir)),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Plan {
+    /// Whether the guards let this plan be carried out.
+    ///
+    /// # Errors
+    /// The refusal. Nothing was changed.
+    pub fn check(&self, guards: &Guards) -> Result<(), Refusal> {
+        let too_long = |skipped: &&Skipped| skipped.reason == SkipReason::Name(Unfit::TooLong);
+        let long: Vec<String> =
+            self.skipped.iter().filter(too_long).map(|skipped| skipped.path.clone()).collect();
+        if !long.is_empty() {
+            return Err(Refusal::KeysTooLong(long));
+        }
+        let target_entries = self.target_entries as u64;
+        let deletions = self.deletions.len() as u64;
+        if deletions == 0 {
+            return Ok(());
+        }
+        if self.source_entries == 0 && !guards.allow_empty {
+            return Err(Refusal::EmptySource { target_entries });
+        }
+        let allowed = match guards.max_delete {
+            None => deletions <= 100 || deletions * 2 <= target_entries,
+            Some(MaxDelete::Entries(most)) => deletions <= most,
+            Some(MaxDelete::Percent(most)) => deletions * 100 <= u64::from(most) * target_entries,
+        };
+        if allowed { Ok(()) } else { Err(Refusal::TooManyDeletions { deletions, target_entries }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::ETag;
+
+    const S: i64 = 1_000_000_000;
+    const NOW: i64 = 1_000 * S;
+
+    fn file(path: &str, size: u64, modified: i64) -> File {
+        File { path: path.into(), size, modified: Timestamp::from_nanos(modified), target: None }
+    }
+
+    fn object(path: &str, size: u64, seconds: i64) -> Object {
+        let modified = Timestamp::from_secs(seconds);
+        Object { path: path.into(), size, modified, etag: ETag::None }
+    }
+
+    fn skipped(path: &str) -> Skipped {
+        Skipped { path: path.to_owned(), reason: SkipReason::LinkDangling }
+    }
+
+    fn clocks(skew: i64) -> Clocks {
+        Clocks { now: Timestamp::from_nanos(NOW), skew: skew.unsigned_abs(), by_content: false }
+    }
+
+    /// The module's table, row by row.
+    #[test]
+    fn the_rule_for_a_pair() {
+        use Reason::{Newer, Size};
+        use Verdict::{Doubt, Keep, Transfer};
+        let cases = [
+            // File size and mtime, object size and LastModified (in seconds), skew.
+            (1, 10 * S, 2, 500, 0, Transfer(Size)),
+            (1, 900 * S, 2, 500, 0, Transfer(Size)),
+            (1, 500 * S, 1, 500, 0, Keep),
+            (1, 500 * S + 1, 1, 500, 0, Doubt),
+            (1, 500 * S - 1, 1, 500, 0, Doubt),
+            (1, 501 * S, 1, 500, 0, Doubt),
+            (1, 499 * S, 1, 500, 0, Doubt),
+            (1, 501 * S + 1, 1, 500, 0, Transfer(Newer)),
+            (1, 499 * S - 1, 1, 500, 0, Keep),
+            (1, 900 * S, 1, 500, 0, Transfer(Newer)),
+            (1, 10 * S, 1, 500, 0, Keep),
+            // The clocks are known to be apart.
+            (1, 800 * S, 1, 500, 300 * S, Doubt),
+            (1, 200 * S, 1, 500, 300 * S, Doubt),
+            (1, 802 * S, 1, 500, 300 * S, Transfer(Newer)),
+            (1, 198 * S, 1, 500, 300 * S, Keep),
+            // The future: it would be newer for ever.
+            (1, NOW + 1, 1, 500, 0, Doubt),
+            (1, i64::MAX, 1, 500, 0, Doubt),
+            (1, NOW + S, 1, 1_001, 0, Keep),
+            (2, NOW + 1, 1, 500, 0, Transfer(Size)),
+            (1, i64::MIN, 1, 500, 0, Keep),
+        ];
+        for (size, mtime, object_size, last_modified, skew, expected) in cases {
+            let (file, object) = (file("a", size, mtime), object("a", object_size, last_modified));
+            let verdict = compare(&file, &object, &clocks(skew));
+            assert_eq!(verdict, expected, "{size} {mtime} {object_size} {last_modified} {skew}");
+        }
+        let by_content = Clocks { by_content: true, ..clocks(0) };
+        assert_eq!(compare(&file("a", 1, 10 * S), &object("a", 1, 500), &by_content), Doubt);
+        assert_eq!(
+            compare(&file("a", 1, 10 * S), &object("a", 2, 500), &by_content),
+            Transfer(Size)
+        );
+    }
+
+    struct Sides {
+        files: Vec<File>,
+        dirs: Vec<&'static str>,
+        objects: Vec<Object>,
+        local: Vec<Skipped>,
+        remote: Vec<Skipped>,
+    }
+
+    fn sides(files: &[&str], objects: &[&str]) -> Sides {
+        Sides {
+            files: files.iter().map(|path| file(path, 1, 10 * S)).collect(),
+            dirs: Vec::new(),
+            objects: objects.iter().map(|path| object(path, 1, 500)).collect(),
+            local: Vec::new(),
+            remote: Vec::new(),
+        }
+    }
+
+    impl Sides {
+        /// What is transferred, deleted and left out.
+        fn plan(mut self, direction: Direction) -> (Vec<String>, Vec<String>, Vec<String>) {
+            self.files.sort_by(|a, b| tree_order(&a.path, &b.path));
+            self.objects.sort_by(|a, b| tree_order(&a.path, &b.path));
+            self.dirs.sort_by(|a, b| tree_order(a, b));
+            let dirs = self.dirs.iter().map(|dir| Box::from(*dir)).collect();
+            let scan = Scan { files: self.files, dirs, skipped: self.local, leftovers: Vec::new() };
+            let listing = Listing { objects: self.objects, skipped: self.remote };
+            let plan = plan(direction, scan, listing, &clocks(0));
+            (
+                plan.transfers.iter().map(|transfer| transfer.path().to_owned()).collect(),
+                plan.deletions.iter().map(|deletion| deletion.path.to_string()).collect(),
+                plan.skipped.iter().map(|skipped| skipped.path.clone()).collect(),
+            )
+        }
+    }
+
+    fn owned(paths: &[&str]) -> Vec<String> {
+        paths.iter().map(|path| path.to_string()).collect()
+    }
+
+    #[test]
+    fn each_side_is_made_to_mirror_the_other() {
+        let both = || sides(&["a", "both", "d/x"], &["b", "both", "d-x"]);
+        let (up, deleted, left_out) = both().plan(Direction::Backup);
+        assert_eq!((up, deleted), (owned(&["a", "d/x"]), owned(&["b", "d-x"])));
+        assert!(left_out.is_empty());
+        let (down, deleted, left_out) = both().plan(Direction::Restore);
+        assert_eq!((down, deleted), (owned(&["b", "d-x"]), owned(&["a", "d/x"])));
+        assert!(left_out.is_empty());
+    }
+
+    #[test]
+    fn what_is_left_out_shields_what_stands_under_it() {
+        let objects = ["link", "link/a", "link-b", "other"];
+        let mut backup = sides(&["other"], &objects);
+        backup.local = vec![skipped("link")];
+        assert_eq!(backup.plan(Direction::Backup).1, owned(&["link-b"]));
+
+        let mut restore = sides(&["other"], &objects);
+        restore.local = vec![skipped("link")];
+        let (down, deleted, left_out) = restore.plan(Direction::Restore);
+        assert_eq!((down, deleted), (owned(&["link-b"]), owned(&[])));
+        assert_eq!(left_out, owned(&["link", "link", "link/a"]));
+
+        let mut restore = sides(&["odd/a", "odd", "gone"], &[]);
+        restore.remote = vec![skipped("odd/")];
+        assert_eq!(restore.plan(Direction::Restore).1, owned(&["gone"]));
+
+        let mut unknown = sides(&[], &["a", "b/c"]);
+        unknown.local = vec![skipped("")];
+        assert_eq!(unknown.plan(Direction::Backup).1, owned(&[]));
+    }
+
+    #[test]
+    fn a_file_and_a_directory_of_one_name_leave_each_other_alone() {
+        // In the bucket alone: the directory goes on, the object is named.
+        let (down, _, left_out) = sides(&[], &["a", "a/b", "a/c"]).plan(Direction::Restore);
+        assert_eq!((down, left_out), (owned(&["a/b", "a/c"]), owned(&["a"])));
+        // A file where a directory would have to be: both stay.
+        let (down, deleted, left_out) =
+            sides(&["a", "z"], &["a/b", "a/c"]).plan(Direction::Restore);
+        assert_eq!((down, deleted), (owned(&[]), owned(&["z"])));
+        assert_eq!(left_out, owned(&["a/b", "a/c"]));
+        // A directory where a file would have to be, with something in it or not.
+        for files in [&["a/b"][..], &[]] {
+            let mut both = sides(files, &["a", "b"]);
+            both.dirs = vec!["a"];
+            let (down, deleted, left_out) = both.plan(Direction::Restore);
+            assert_eq!((down, deleted), (owned(&["b"]), owned(&[])));
+            assert_eq!(left_out, owned(&["a"]));
+        }
+        // In a bucket they can stand beside each other until the old one is deleted.
+        let (up, deleted, left_out) = sides(&["a/b"], &["a"]).plan(Direction::Backup);
+        assert_eq!((up, deleted, left_out), (owned(&["a/b"]), owned(&["a"]), owned(&[])));
+    }
+
+    #[test]
+    fn deletions_beyond_the_usual_are_refused() {
+        let plan = |deletions: usize, source: usize, target: usize| {
+            let objects = (0..deletions).map(|n| object(&format!("{n:04}"), 1, 500)).collect();
+            let listing = Listing { objects, skipped: Vec::new() };
+            let mut plan = plan(Direction::Backup, Scan::default(), listing, &clocks(0));
+            (plan.source_entries, plan.target_entries) = (source, target);
+            plan
+        };
+        let default = Guards::default();
+        let most = |max_delete| Guards { max_delete: Some(max_delete), ..default };
+        let empty = Guards { allow_empty: true, ..default };
+        let cases = [
+            (0, 0, 50, default, true),
+            (1, 0, 1, default, false),
+            (1, 0, 1, empty, true),
+            (101, 0, 101, empty, false),
+            (100, 1, 100, default, true),
+            (101, 1, 202, default, true),
+            (101, 1, 201, default, false),
+            (101, 1, 201, most(MaxDelete::Entries(101)), true),
+            (2, 1, 201, most(MaxDelete::Entries(1)), false),
+            (101, 1, 201, most(MaxDelete::Percent(50)), false),
+            (101, 1, 201, most(MaxDelete::Percent(51)), true),
+            (1, 1, 201, most(MaxDelete::Percent(0)), false),
+        ];
+        for (deletions, source, target, guards, passes) in cases {
+            let refusal = plan(deletions, source, target).check(&guards);
+            assert_eq!(refusal.is_ok(), passes, "{deletions} {source} {target} {guards:?}");
+        }
+    }
+
+    #[test]
+    fn every_key_that_is_too_long_is_named() {
+        let long = |path: &str| Skipped {
+            path: path.to_owned(),
+            reason: SkipReason::Name(Unfit::TooLong),
+        };
+        let mut both = sides(&["a"], &[]);
+        both.local = vec![long("b"), long("c")];
+        let listing = Listing { objects: both.objects, skipped: vec![long("d")] };
+        let scan = Scan { files: both.files, skipped: both.local, ..Scan::default() };
+        let refusal = plan(Direction::Backup, scan, listing, &clocks(0)).check(&Guards::default());
+        assert_eq!(refusal, Err(Refusal::KeysTooLong(owned(&["b", "c", "d"]))));
+    }
+}

@@ -1,0 +1,125 @@
+//! A fixed pool of blocking worker threads that takes jobs from a channel.
+//!
+//! What to do next, and what came of it, stays on the caller's thread: a [`Flow`] hands out jobs and is
+//! told of each outcome, so its state needs no locks and its events reach the caller where he is.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    thread,
+    time::Duration,
+};
+
+use crossbeam_channel::{RecvTimeoutError, unbounded};
+
+/// How often a flow is told that time passes, at least.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Work that comes in jobs, some of which only follow from others.
+pub(crate) trait Flow {
+    /// Something for a worker to do.
+    type Job: Send;
+    /// What came of it.
+    type Outcome: Send;
+
+    /// The next job; `None` when there is none now. With no job under way, that is the end.
+    fn next(&mut self) -> Option<Self::Job>;
+
+    /// A job is done.
+    fn done(&mut self, outcome: Self::Outcome);
+
+    /// Some time has passed.
+    fn tick(&mut self) {}
+}
+
+/// Drives a flow to its end with `workers` threads. A panic in a worker ends it, as a panic.
+pub(crate) fn drive<F: Flow>(
+    workers: usize,
+    flow: &mut F,
+    perform: &(impl Fn(F::Job) -> F::Outcome + Sync),
+) {
+    let (job_sender, jobs) = unbounded::<F::Job>();
+    let (outcome_sender, outcomes) = unbounded();
+    thread::scope(|scope| {
+        // Moved in, so that every way out of here drops it: that is what tells the workers to stop.
+        let job_sender = job_sender;
+        let (jobs, outcome_sender) = (jobs, outcome_sender);
+        let mut idle_threads = workers;
+        let mut under_way = 0;
+        loop {
+            // Somewhat more jobs than workers, so that none has to wait for this thread.
+            while under_way < workers + workers / 4 + 1 {
+                let Some(job) = flow.next() else { break };
+                if under_way >= workers - idle_threads && idle_threads > 0 {
+                    idle_threads -= 1;
+                    let (jobs, outcomes) = (jobs.clone(), outcome_sender.clone());
+                    scope.spawn(move || {
+                        for job in jobs {
+                            let outcome = catch_unwind(AssertUnwindSafe(|| perform(job)));
+                            if outcomes.send(outcome).is_err() {
+                                return;
+                            }
+                        }
+                    });
+                }
+                under_way += 1;
+                if job_sender.send(job).is_err() {
+                    return;
+                }
+            }
+            if under_way == 0 {
+                return;
+            }
+            match outcomes.recv_timeout(TICK) {
+                Ok(Ok(outcome)) => {
+                    under_way -= 1;
+                    flow.done(outcome);
+                }
+                Ok(Err(panic)) => resume_unwind(panic),
+                Err(RecvTimeoutError::Timeout) => flow.tick(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    });
+}
+
+/// Does each of `jobs`, in any order, and tells the caller's thread what came of each.
+pub(crate) fn for_each<J: Send, O: Send>(
+    workers: usize,
+    jobs: impl Iterator<Item = J>,
+    perform: &(impl Fn(J) -> O + Sync),
+    done: impl FnMut(O),
+) {
+    struct Simple<I, D, O>(I, D, std::marker::PhantomData<O>);
+    impl<J: Send, O: Send, I: Iterator<Item = J>, D: FnMut(O)> Flow for Simple<I, D, O> {
+        type Job = J;
+        type Outcome = O;
+        fn next(&mut self) -> Option<J> {
+            self.0.next()
+        }
+        fn done(&mut self, outcome: O) {
+            (self.1)(outcome);
+        }
+    }
+    drive(workers, &mut Simple(jobs, done, std::marker::PhantomData), perform);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_is_done_once() {
+        let mut sum = 0;
+        for_each(4, 1..=1_000u64, &|n| n * 2, |n| sum += n);
+        assert_eq!(sum, 1_001_000);
+        for_each(4, std::iter::empty::<u64>(), &|n| n, |_| panic!("nothing to do"));
+    }
+
+    #[test]
+    fn a_panic_in_a_worker_ends_the_flow() {
+        let panicked = catch_unwind(|| {
+            for_each(2, 0..1_000, &|n| assert!(n != 7, "seven"), |()| {});
+        });
+        assert!(panicked.is_err());
+    }
+}

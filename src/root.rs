@@ -1,0 +1,218 @@
+//! The directory of a run, and the only hand that changes it.
+//!
+//! Every access is relative to an open directory and goes through `cap-std`, where the kernel
+//! (`openat2`) keeps it beneath that directory. Whatever is written is reached step by step without
+//! following any link, so that not even a link that is swapped in meanwhile leads a write astray.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, OpenOptions},
+};
+
+use crate::{
+    entry::Timestamp,
+    error::{Cause, Error, Result},
+    names,
+    plan::Refusal,
+};
+
+/// An open directory that nothing leads out of.
+pub(crate) struct Root {
+    dir: Dir,
+    path: PathBuf,
+}
+
+/// Keeps other runs out of a directory until it is dropped, and leaves nothing behind.
+pub(crate) struct Lock {
+    _locked: fs::File,
+}
+
+/// What identifies the state of a file, as far as the decision rule looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    pub size: u64,
+    pub modified: Timestamp,
+}
+
+impl State {
+    pub(crate) fn of(file: &fs::File) -> io::Result<State> {
+        let metadata = file.metadata()?;
+        Ok(State { size: metadata.len(), modified: metadata.modified()?.into() })
+    }
+}
+
+/// What a path is expected to hold before it is replaced or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    Nothing,
+    File(State),
+    Link,
+}
+
+impl Root {
+    pub(crate) fn open(path: &Path) -> Result<Root> {
+        let fail =
+            |error: io::Error| Error::new("open directory", path.display().to_string(), error);
+        let dir = Dir::open_ambient_dir(path, ambient_authority()).map_err(fail)?;
+        Ok(Root { dir, path: path.to_owned() })
+    }
+
+    /// Opens the directory, and makes it first where it isn't there.
+    pub(crate) fn create(path: &Path) -> Result<Root> {
+        fs::create_dir_all(path)
+            .map_err(|error| Error::new("create directory", path.display().to_string(), error))?;
+        Root::open(path)
+    }
+
+    /// Keeps other runs out, until the lock is dropped.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        let shown = self.path.display().to_string();
+        let fail = |error: io::Error| Error::new("lock directory", shown.clone(), error);
+        let file = self.dir.try_clone().map_err(fail)?.into_std_file();
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => Err(Refusal::Busy(shown).into()),
+            // Some network file systems lock no directories: better unlocked than not at all.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Lock { _locked: file }),
+        }
+    }
+
+    /// Opens a file for reading. It is never one outside the root, nor anything but a file.
+    pub(crate) fn read(&self, path: &Path) -> io::Result<fs::File> {
+        let mut options = OpenOptions::new();
+        // Nothing but a file was seen here; a pipe that took its place must not hold us up.
+        options.read(true).follow(FollowSymlinks::No).nonblock(true);
+        let file = self.dir.open_with(path, &options)?.into_std();
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a file"))
+        }
+    }
+
+    /// The directory that holds `path`, reached without following a link.
+    pub(crate) fn parent(&self, path: &str, create: bool) -> io::Result<Parent> {
+        let (dirs, name) = path.rsplit_once('/').map_or(("", path), |(dirs, name)| (dirs, name));
+        let mut dir = self.dir.try_clone()?;
+        for step in dirs.split('/').filter(|step| !step.is_empty()) {
+            dir = match dir.open_dir_nofollow(step) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && create => {
+                    match dir.create_dir(step) {
+                        // Another worker may have made it at the same moment.
+                        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                            return Err(error);
+                        }
+                        _ => dir.open_dir_nofollow(step)?,
+                    }
+                }
+                other => other?,
+            };
+        }
+        Ok(Parent { dir, name: name.to_owned() })
+    }
+}
+
+/// An open directory and the name in it that a path ends with.
+pub(crate) struct Parent {
+    dir: Dir,
+    name: String,
+}
+
+impl Parent {
+    /// Makes a new, empty file beside the one that it will become.
+    pub(crate) fn temporary(self) -> io::Result<Temporary> {
+        let name = names::temporary();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).follow(FollowSymlinks::No);
+        let file = self.dir.open_with(&name, &options)?.into_std();
+        Ok(Temporary { parent: self, name: Some(name), file })
+    }
+
+    fn holds(&self) -> io::Result<Option<Expected>> {
+        let metadata = match self.dir.symlink_metadata(&self.name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(Expected::Nothing));
+            }
+            other => other?,
+        };
+        Ok(if metadata.is_symlink() {
+            Some(Expected::Link)
+        } else if metadata.is_file() {
+            let modified = metadata.modified()?.into_std().into();
+            Some(Expected::File(State { size: metadata.len(), modified }))
+        } else {
+            None
+        })
+    }
+
+    fn check(&self, expected: Expected) -> Result<(), Cause> {
+        match self.holds()? {
+            Some(found) if found == expected => Ok(()),
+            Some(Expected::Nothing) => {
+                Err(Cause::Changed("the file vanished after it was looked at"))
+            }
+            Some(_) => Err(Cause::Changed("the file was changed after it was looked at")),
+            None => {
+                Err(Cause::Changed("a directory, or something else that is no file, is in the way"))
+            }
+        }
+    }
+
+    /// Removes the file or link, if it is still the one that was seen.
+    pub(crate) fn remove(&self, expected: Expected) -> Result<(), Cause> {
+        self.check(expected)?;
+        Ok(self.dir.remove_file(&self.name)?)
+    }
+
+    /// Removes a file of ours, whatever its state.
+    pub(crate) fn remove_any_file(&self) -> Result<(), Cause> {
+        match self.dir.remove_file(&self.name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Removes a directory that has nothing in it.
+    pub(crate) fn remove_empty_dir(&self) -> io::Result<()> {
+        self.dir.remove_dir(&self.name)
+    }
+}
+
+/// A file in the making; removed when it is dropped before it is kept.
+pub(crate) struct Temporary {
+    parent: Parent,
+    name: Option<String>,
+    pub file: fs::File,
+}
+
+impl Temporary {
+    /// Gives the file its time and its name, in place of what is `expected` to be there.
+    pub(crate) fn keep(mut self, expected: Expected, modified: Timestamp) -> Result<(), Cause> {
+        if let Expected::File(_) = expected {
+            // Objects know no permissions; those of the file that is replaced stay.
+            let permissions = self.parent.dir.symlink_metadata(&self.parent.name)?.permissions();
+            self.file.set_permissions(permissions.into_std(&self.file)?)?;
+        }
+        self.file.set_modified(modified.into())?;
+        self.parent.check(expected)?;
+        if let Some(name) = &self.name {
+            self.parent.dir.rename(name, &self.parent.dir, &self.parent.name)?;
+        }
+        self.name = None;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            // What can't be removed now is swept by the next run.
+            let _ = self.parent.dir.remove_file(name);
+        }
+    }
+}

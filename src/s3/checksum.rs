@@ -1,0 +1,172 @@
+//! Checksums as S3 knows them: computed here, sent along, and checked by the server; or the other way.
+
+use std::{fmt, str::FromStr};
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use crc_fast::CrcAlgorithm;
+use md5::Md5;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+/// The checksum algorithms of S3 that speak for a whole object
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// None is sent, for stores that choke on one.
+    None,
+    /// CRC-64/NVME: what S3 itself uses by default, and the cheapest.
+    #[default]
+    Crc64Nvme,
+    /// CRC-32.
+    Crc32,
+    /// CRC-32C.
+    Crc32c,
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+impl Checksum {
+    /// All that can be computed, cheapest first.
+    pub(crate) const ALL: [Checksum; 5] =
+        [Checksum::Crc64Nvme, Checksum::Crc32c, Checksum::Crc32, Checksum::Sha1, Checksum::Sha256];
+
+    /// The header that carries its value.
+    pub(crate) fn header(self) -> Option<&'static str> {
+        match self {
+            Checksum::None => None,
+            Checksum::Crc64Nvme => Some("x-amz-checksum-crc64nvme"),
+            Checksum::Crc32 => Some("x-amz-checksum-crc32"),
+            Checksum::Crc32c => Some("x-amz-checksum-crc32c"),
+            Checksum::Sha1 => Some("x-amz-checksum-sha1"),
+            Checksum::Sha256 => Some("x-amz-checksum-sha256"),
+        }
+    }
+
+    /// S3's name of the algorithm.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Checksum::None => "NONE",
+            Checksum::Crc64Nvme => "CRC64NVME",
+            Checksum::Crc32 => "CRC32",
+            Checksum::Crc32c => "CRC32C",
+            Checksum::Sha1 => "SHA1",
+            Checksum::Sha256 => "SHA256",
+        }
+    }
+
+    /// Whether the checksum of a multipart upload can be that of the whole object: so it is with the
+    /// CRCs, while the hashes only come as a hash of the parts' hashes.
+    pub(crate) fn spans_parts(self) -> bool {
+        matches!(self, Checksum::Crc64Nvme | Checksum::Crc32 | Checksum::Crc32c)
+    }
+}
+
+impl FromStr for Checksum {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Checksum, String> {
+        [Checksum::None]
+            .into_iter()
+            .chain(Checksum::ALL)
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| {
+                format!("'{text}' is not a checksum algorithm: none, crc64nvme, crc32, crc32c, sha1, sha256")
+            })
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A checksum in the making.
+#[derive(Clone)]
+pub(crate) enum Hasher {
+    None,
+    Crc(crc_fast::Digest, usize),
+    Md5(Md5),
+    Sha1(Sha1),
+    Sha256(Sha256),
+}
+
+impl Hasher {
+    pub(crate) fn new(algorithm: Checksum) -> Hasher {
+        match algorithm {
+            Checksum::None => Hasher::None,
+            Checksum::Crc64Nvme => Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme), 8),
+            Checksum::Crc32 => Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc), 4),
+            Checksum::Crc32c => Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi), 4),
+            Checksum::Sha1 => Hasher::Sha1(Sha1::new()),
+            Checksum::Sha256 => Hasher::Sha256(Sha256::new()),
+        }
+    }
+
+    pub(crate) fn md5() -> Hasher {
+        Hasher::Md5(Md5::new())
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hasher::None => {}
+            Hasher::Crc(crc, _) => crc.update(bytes),
+            Hasher::Md5(md5) => md5.update(bytes),
+            Hasher::Sha1(sha1) => sha1.update(bytes),
+            Hasher::Sha256(sha256) => sha256.update(bytes),
+        }
+    }
+
+    /// The digest, in network byte order.
+    pub(crate) fn finish(self) -> Vec<u8> {
+        match self {
+            Hasher::None => Vec::new(),
+            Hasher::Crc(crc, width) => crc.finalize().to_be_bytes()[8 - width..].to_vec(),
+            Hasher::Md5(md5) => md5.finalize().to_vec(),
+            Hasher::Sha1(sha1) => sha1.finalize().to_vec(),
+            Hasher::Sha256(sha256) => sha256.finalize().to_vec(),
+        }
+    }
+}
+
+pub(crate) fn base64(digest: &[u8]) -> String {
+    BASE64.encode(digest)
+}
+
+pub(crate) fn hex(digest: &[u8]) -> String {
+    use fmt::Write;
+    digest.iter().fold(String::with_capacity(digest.len() * 2), |mut text, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The check values of the CRC catalogue, and the digests of RFC 1321, FIPS 180.
+    #[test]
+    fn digests_of_the_check_string() {
+        let cases = [
+            (Checksum::Crc64Nvme, "ae8b14860a799888"),
+            (Checksum::Crc32, "cbf43926"),
+            (Checksum::Crc32c, "e3069283"),
+            (Checksum::Sha1, "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
+            (Checksum::Sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
+        ];
+        for (algorithm, expected) in cases {
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(b"1234");
+            hasher.update(b"56789");
+            assert_eq!(hex(&hasher.finish()), expected, "{algorithm}");
+            assert_eq!(algorithm.name().to_lowercase().parse(), Ok(algorithm));
+        }
+        let mut hasher = Hasher::md5();
+        hasher.update(b"123456789");
+        assert_eq!(hex(&hasher.finish()), "25f9e794323b453885f5181f1b624d0b");
+    }
+}

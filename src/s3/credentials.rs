@@ -1,0 +1,1360 @@
+//! Where the keys come from, and new ones in time when they are temporary.
+//!
+//! The order is that of the [AWS SDKs][chain], so that a machine set up for the AWS tools needs
+//! nothing more: the environment, a web identity, the profile, the container, the instance. The
+//! first source that is set up is the one for the whole run. If it fails, that is an error, and
+//! never a reason to go on as somebody else.
+//!
+//! The chain is our own, not rust-s3's, because that one reads the process environment, leaves out
+//! the config file and `credential_process`, and renews only what has already expired: all threads
+//! of a long backup would meet `ExpiredToken` at once.
+//!
+//! Nothing secret gets into an error. Answers are never quoted there, not even by way of a parser's
+//! message, which may name what it stumbled over.
+//!
+//! [chain]: https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
+
+use std::{
+    fmt, fs,
+    io::Read,
+    ops::Range,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, mpsc},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use thiserror::Error;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use url::{Host, Url};
+
+use super::{
+    profile::{Env, Profile, list},
+    wire::{Credentials, credentials, expires},
+};
+
+/// With this much left, one thread renews while the others go on with what there is.
+const ADVISORY: Duration = Duration::from_secs(5 * 60);
+/// With this much left, nobody goes on without new ones.
+const MANDATORY: Duration = Duration::from_secs(60);
+/// How long the outcome of a renewal stands before the source is asked again: threads that waited
+/// for it share it, and a source that only has short-lived keys isn't asked for every request.
+const SETTLED: Duration = Duration::from_secs(10);
+/// After a first failure at a source; twice that after a second.
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 300 });
+/// Enough for somebody to touch a security key.
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
+/// An answer longer than this many bytes has no keys in it.
+const PROCESS_OUTPUT: u64 = 1 << 20;
+
+/// A request for credentials. No `Debug`: headers and body hold tokens. The URL never does.
+#[derive(Clone)]
+pub(crate) struct FetchRequest {
+    pub method: &'static str,
+    pub url: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Option<String>,
+    /// For the whole exchange.
+    pub timeout: Duration,
+}
+
+/// The answer, of any status. No `Debug`: the body holds secrets.
+pub(crate) struct FetchReply {
+    pub status: u16,
+    pub body: String,
+}
+
+/// Sends one request. An answer of any status is `Ok`; `Err` says why there is none. It must not
+/// follow redirects, which could carry a token to another host; must ask link-local and loopback
+/// hosts directly, not through a proxy; and must bound the size of a body.
+pub(crate) type Fetch = dyn Fn(FetchRequest) -> Result<FetchReply, String> + Send + Sync;
+
+/// Why there are no credentials. Each message says what to do, and none holds a secret.
+#[derive(Clone, Debug, Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum CredentialsError {
+    /// No source is set up, and the last one, the instance, has none or isn't there.
+    #[error(
+        "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile \
+         with --profile, or use --unsigned for a public bucket (looked in: {looked_in})"
+    )]
+    NotFound { looked_in: String },
+    /// Half of what belongs together.
+    #[error("{place}: {given} is set without {missing}; set both or neither")]
+    Partial { place: String, given: &'static str, missing: &'static str },
+    /// The profile gets its keys in a way that is left to the AWS CLI.
+    #[error(
+        "profile {profile} {way}, which takes the AWS CLI: add the line `credential_process = aws \
+         configure export-credentials --profile {profile} --format process` to the profile"
+    )]
+    Unsupported { profile: String, way: &'static str },
+    /// A setting that can't be used as it is.
+    #[error("{setting} {problem}")]
+    Setting { setting: String, problem: &'static str },
+    /// The source is set up, and didn't deliver.
+    #[error("cannot get credentials from {place}: {problem}")]
+    Failed { place: String, problem: String },
+}
+
+/// The credentials of one run: one source, asked when need be, by one thread at a time.
+pub(crate) struct Provider {
+    source: Source,
+    place: String,
+    looked_in: String,
+    fetch: Box<Fetch>,
+    cached: RwLock<Option<Arc<Credentials>>>,
+    /// Held while the source is asked; what came of it last.
+    renewal: Mutex<Option<Renewal>>,
+}
+
+enum Source {
+    Unsigned,
+    Static(Arc<Credentials>),
+    WebIdentity { token_file: PathBuf, role: String, session: String, url: String },
+    Process(Vec<String>),
+    Container { url: Url, token_file: Option<PathBuf>, token: Option<String> },
+    Instance { base: String },
+}
+
+/// A source, if it is set up, and what to call it in messages.
+type Found = Result<Option<(Source, String)>, CredentialsError>;
+
+struct Renewal {
+    outcome: Result<(), CredentialsError>,
+    /// When the outcome stands. It has a start too: if the clock is set back, it doesn't for hours.
+    stands: Range<SystemTime>,
+}
+
+impl Renewal {
+    fn new(outcome: Result<(), CredentialsError>, asked: SystemTime, took: Duration) -> Renewal {
+        let start = asked.checked_sub(SETTLED).unwrap_or(asked);
+        let end = asked.checked_add(took + SETTLED).unwrap_or(asked);
+        Renewal { outcome, stands: start..end }
+    }
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Provider").field(&self.place).finish()
+    }
+}
+
+impl Provider {
+    /// Decides on the source; nothing is fetched or run yet. `region` is for a web identity, whose
+    /// endpoint is regional; an empty one means the global endpoint.
+    ///
+    /// # Errors
+    /// No source, or one that is set up wrongly.
+    pub(crate) fn new(
+        env: &Env,
+        profile: &Profile,
+        region: &str,
+        unsigned: bool,
+        fetch: Box<Fetch>,
+    ) -> Result<Provider, CredentialsError> {
+        let metadata_off = env.is_true("AWS_EC2_METADATA_DISABLED");
+        let looked_in = format!(
+            "environment, {}, web identity, container, instance metadata{}",
+            list(profile.files()),
+            if metadata_off { " (off by AWS_EC2_METADATA_DISABLED)" } else { "" },
+        );
+        // Keys in the environment go before those of a profile, unless the command line names it.
+        let by_flag = profile.named_by_flag();
+        let keys = |of_profile| match of_profile {
+            true => in_profile(profile, || sts_url(env, profile, region)),
+            false => in_env(env, || sts_url(env, profile, region)),
+        };
+        let steps: [&dyn Fn() -> Found; 4] = [
+            &|| Ok(unsigned.then(|| (Source::Unsigned, "nowhere (unsigned)".to_owned()))),
+            &|| keys(by_flag),
+            &|| if by_flag { Ok(None) } else { keys(true) },
+            &|| in_container(env),
+        ];
+        let mut found = None;
+        for step in steps {
+            found = if found.is_none() { step()? } else { found };
+        }
+        if found.is_none() && !metadata_off {
+            let base = env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+            let base = base.unwrap_or("http://169.254.169.254").trim_end_matches('/').to_owned();
+            found = Some((Source::Instance { base }, "instance metadata".to_owned()));
+        }
+        let Some((source, place)) = found else {
+            return Err(CredentialsError::NotFound { looked_in });
+        };
+        let (cached, renewal) = (RwLock::default(), Mutex::default());
+        Ok(Provider { source, place, looked_in, fetch, cached, renewal })
+    }
+
+    /// The credentials to sign with now; `None` means not to sign. Cheap while they hold: to be
+    /// asked for every request. Near their end, one caller renews them.
+    ///
+    /// # Errors
+    /// There are none, or they are about to end and there are no new ones.
+    pub(crate) fn get(
+        &self,
+        now: SystemTime,
+    ) -> Result<Option<Arc<Credentials>>, CredentialsError> {
+        match &self.source {
+            Source::Unsigned => return Ok(None),
+            Source::Static(keys) => return Ok(Some(Arc::clone(keys))),
+            _ => {}
+        }
+        let seen = self.cached();
+        let left = left(seen.as_deref(), now);
+        if left > ADVISORY {
+            return Ok(seen);
+        }
+        let urgent = left <= MANDATORY;
+        let mut last = match self.renewal.try_lock() {
+            Ok(last) => last,
+            Err(TryLockError::Poisoned(last)) => last.into_inner(),
+            Err(TryLockError::WouldBlock) if urgent => self.lock(),
+            Err(TryLockError::WouldBlock) => return Ok(seen),
+        };
+        match self.renew(&mut last, seen.as_ref(), now) {
+            Ok(()) => Ok(self.cached()),
+            Err(_) if !urgent => Ok(seen),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gets others in place of credentials that the server refused as expired or invalid, unless
+    /// another thread already has. `false` if this source never has others.
+    ///
+    /// # Errors
+    /// The source didn't deliver, or delivered the same ones again.
+    pub(crate) fn refresh(
+        &self,
+        rejected: &Arc<Credentials>,
+        now: SystemTime,
+    ) -> Result<bool, CredentialsError> {
+        if matches!(self.source, Source::Unsigned | Source::Static(_)) {
+            return Ok(false);
+        }
+        let mut last = self.lock();
+        // A failure stands for a while. A success that the server refuses doesn't.
+        *last = last.take().filter(|last| last.outcome.is_err());
+        self.renew(&mut last, Some(rejected), now)?;
+        if self.cached().as_ref() != Some(rejected) {
+            return Ok(true);
+        }
+        let problem = "the server refuses what it gives, and it has nothing else: renew it there";
+        let error = self.failed(problem.to_owned());
+        *last = Some(Renewal::new(Err(error.clone()), now, Duration::ZERO));
+        Err(error)
+    }
+
+    /// Asks the source, unless that was done since `seen` was current, or just now.
+    fn renew(
+        &self,
+        last: &mut Option<Renewal>,
+        seen: Option<&Arc<Credentials>>,
+        now: SystemTime,
+    ) -> Result<(), CredentialsError> {
+        let cached = self.cached();
+        let usable = !left(cached.as_deref(), now).is_zero();
+        if usable && cached.as_ref().map(Arc::as_ptr) != seen.map(Arc::as_ptr) {
+            return Ok(());
+        }
+        if let Some(last) = last
+            && last.stands.contains(&now)
+            && (usable || last.outcome.is_err())
+        {
+            return last.outcome.clone();
+        }
+        let started = Instant::now();
+        let outcome = match self.load(now) {
+            Ok(keys) => {
+                *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+                Ok(())
+            }
+            // Nobody set the instance up: it may not be one at all.
+            Err(why) if cached.is_none() && matches!(self.source, Source::Instance { .. }) => {
+                let looked_in = format!("{}: {why}", self.looked_in);
+                Err(CredentialsError::NotFound { looked_in })
+            }
+            Err(problem) => Err(self.failed(problem)),
+        };
+        *last = Some(Renewal::new(outcome.clone(), now, started.elapsed()));
+        outcome
+    }
+
+    fn load(&self, now: SystemTime) -> Result<Credentials, String> {
+        let keys = match &self.source {
+            Source::Unsigned | Source::Static(_) => return Err("it never has others".to_owned()),
+            Source::WebIdentity { token_file, role, session, url } => {
+                self.web_identity(&read_token(token_file)?, role, session, url)?
+            }
+            Source::Process(words) => from_process(words)?,
+            Source::Container { url, token_file, token } => {
+                let token = match (token_file, token) {
+                    (Some(file), _) => Some(read_token(file)?),
+                    (None, token) => token.as_deref().map(in_header).transpose()?,
+                };
+                self.container(url, token)?
+            }
+            Source::Instance { base } => self.instance(base)?,
+        };
+        let ends = match keys.expiration.as_deref().map(parse_time) {
+            Some(None) => return Err("it gave keys with an unreadable expiry".to_owned()),
+            Some(Some(ends)) if ends <= now => {
+                return Err("it gave keys that have expired, by this machine's clock".to_owned());
+            }
+            ends => ends.flatten(),
+        };
+        match (keys.access_key_id, keys.secret_access_key) {
+            (Some(id), Some(secret)) => {
+                checked(id, secret, keys.session_token.or(keys.token), ends)
+                    .map_err(|problem| format!("it {problem}"))
+            }
+            _ => Err("its answer lacks an access key or a secret key".to_owned()),
+        }
+    }
+
+    /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
+    fn web_identity(
+        &self,
+        token: &str,
+        role: &str,
+        session: &str,
+        url: &str,
+    ) -> Result<Keys, String> {
+        let field = |value| utf8_percent_encode(value, NON_ALPHANUMERIC);
+        let form = ("content-type", "application/x-www-form-urlencoded".to_owned());
+        let mut request = FetchRequest::new("POST", url, [form], 10);
+        // A body, not a query: URLs end up in logs.
+        request.body = Some(format!(
+            "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn={}&RoleSessionName={}\
+             &WebIdentityToken={}",
+            field(role),
+            field(session),
+            field(token),
+        ));
+        let reply = self.ask(3, &request)?;
+        let answer: Option<StsReply> = quick_xml::de::from_str(&reply.body).ok();
+        let (result, error) = answer.map_or((None, None), |answer| (answer.result, answer.error));
+        match result {
+            Some(result) if reply.status == 200 => Ok(result.credentials),
+            _ => Err(refusal(reply.status, error.and_then(|error| error.code))),
+        }
+    }
+
+    /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>
+    fn container(&self, url: &Url, token: Option<String>) -> Result<Keys, String> {
+        let headers = token.map(|token| ("authorization", token));
+        match self.ask(3, &FetchRequest::new("GET", url.as_str(), headers, 2))? {
+            FetchReply { status: 200, body } => json(body.as_bytes()),
+            FetchReply { status, .. } => Err(refusal(status, None)),
+        }
+    }
+
+    /// Version 2 of the [service] only: version 1 gives the keys to whoever gets this machine to
+    /// fetch a URL for him.
+    ///
+    /// [service]: https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html
+    fn instance(&self, base: &str) -> Result<Keys, String> {
+        const ROLES: &str = "latest/meta-data/iam/security-credentials/";
+        let ask = |method, path: &str, header| {
+            let request = FetchRequest::new(method, &format!("{base}/{path}"), [header], 1);
+            match self.ask(2, &request)? {
+                FetchReply { status: 200, body } => Ok(body),
+                FetchReply { status: 404, .. } => Err("no role".to_owned()),
+                FetchReply { status, .. } => Err(refusal(status, None)),
+            }
+        };
+        let lifetime = ("x-aws-ec2-metadata-token-ttl-seconds", "21600".to_owned());
+        let token = in_header(&ask("PUT", "latest/api/token", lifetime)?)?;
+        let header = || ("x-aws-ec2-metadata-token", token.clone());
+        let roles = ask("GET", ROLES, header())?;
+        let role = roles.lines().next().unwrap_or_default().trim();
+        // The characters that a role's name may have: none could lead the path elsewhere.
+        match role.chars().all(|c| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c)) {
+            true if role.is_empty() => return Err("no role".to_owned()),
+            true => {}
+            false => return Err("it named a role that can't be".to_owned()),
+        }
+        let keys = json(ask("GET", &format!("{ROLES}{role}"), header())?.as_bytes())?;
+        match keys.code.as_deref() {
+            None | Some("Success") => Ok(keys),
+            _ => Err(refusal(200, keys.code)),
+        }
+    }
+
+    /// One exchange, attempted anew after a failure that may pass.
+    fn ask(&self, attempts: u32, request: &FetchRequest) -> Result<FetchReply, String> {
+        let mut attempt = 1;
+        loop {
+            let problem = match (self.fetch)(request.clone()) {
+                Ok(reply) if reply.status < 500 && reply.status != 429 => return Ok(reply),
+                Ok(reply) => refusal(reply.status, None),
+                Err(problem) => clean(&problem),
+            };
+            if attempt >= attempts {
+                return Err(problem);
+            }
+            thread::sleep(PAUSE * attempt);
+            attempt += 1;
+        }
+    }
+
+    fn cached(&self) -> Option<Arc<Credentials>> {
+        self.cached.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Renewal>> {
+        self.renewal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, problem: String) -> CredentialsError {
+        CredentialsError::Failed { place: self.place.clone(), problem }
+    }
+}
+
+impl FetchRequest {
+    fn new(
+        method: &'static str,
+        url: &str,
+        headers: impl IntoIterator<Item = (&'static str, String)>,
+        seconds: u64,
+    ) -> FetchRequest {
+        let (url, headers) = (url.to_owned(), headers.into_iter().collect());
+        FetchRequest { method, url, headers, body: None, timeout: Duration::from_secs(seconds) }
+    }
+}
+
+/// What the sources answer, each some of these. No `Debug`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Keys {
+    version: Option<u32>,
+    code: Option<String>,
+    access_key_id: Option<String>,
+    secret_access_key: Option<String>,
+    session_token: Option<String>,
+    token: Option<String>,
+    expiration: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct StsReply {
+    #[serde(rename = "AssumeRoleWithWebIdentityResult")]
+    result: Option<StsResult>,
+    #[serde(rename = "Error")]
+    error: Option<StsError>,
+}
+
+#[derive(Deserialize)]
+struct StsResult {
+    #[serde(rename = "Credentials")]
+    credentials: Keys,
+}
+
+#[derive(Deserialize)]
+struct StsError {
+    #[serde(rename = "Code")]
+    code: Option<String>,
+}
+
+/// The environment's own keys, else its web identity.
+fn in_env(env: &Env, sts: impl Fn() -> Result<String, CredentialsError>) -> Found {
+    // A line end comes along from many a secret store, and belongs to no key.
+    let get = |name| env.get(name).map(str::trim).filter(|value| !value.is_empty());
+    let place = "environment".to_owned();
+    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    if let Some(keys) = fixed(&place, names, get)? {
+        return Ok(Some((keys, place)));
+    }
+    let names = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"];
+    let source = web_identity(&place, names, get, sts)?;
+    Ok(source.map(|source| (source, "web identity".to_owned())))
+}
+
+/// The profile's web identity, static keys or process.
+fn in_profile(profile: &Profile, sts: impl Fn() -> Result<String, CredentialsError>) -> Found {
+    let place = format!("profile {}", profile.name());
+    let get = |name| profile.get(name);
+    let names = ["web_identity_token_file", "role_arn", "role_session_name"];
+    if let Some(source) = web_identity(&place, names, get, sts)? {
+        return Ok(Some((source, format!("web identity of {place}"))));
+    }
+    // The AWS tools put these before static keys, which then are somebody else's: his who takes on
+    // the role. A process next to them is what we advise, and gives the right ones.
+    let ways = [
+        ("role_arn", "takes on a role"),
+        ("sso_account_id", "signs in through IAM Identity Center"),
+        ("login_session", "signs in through the browser"),
+    ];
+    let way = ways.into_iter().find(|(key, _)| get(key).is_some());
+    match (way, get("credential_process")) {
+        (Some((_, way)), None) => {
+            Err(CredentialsError::Unsupported { profile: profile.name().to_owned(), way })
+        }
+        (Some(_), Some(command)) => process(&place, command),
+        (None, command) => {
+            let names = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
+            let keys = fixed(&place, names, get)?;
+            match (keys, command) {
+                (None, Some(command)) => process(&place, command),
+                (keys, _) => Ok(keys.map(|keys| (keys, place))),
+            }
+        }
+    }
+}
+
+/// Keys that are simply there, by their names in this place.
+fn fixed<'a>(
+    place: &str,
+    [id, secret, token]: [&'static str; 3],
+    get: impl Fn(&'static str) -> Option<&'a str>,
+) -> Result<Option<Source>, CredentialsError> {
+    let owned = |name| get(name).map(str::to_owned);
+    match (owned(id), owned(secret)) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(partial(place, id, secret)),
+        (None, Some(_)) => Err(partial(place, secret, id)),
+        (Some(id), Some(secret)) => checked(id, secret, owned(token), None)
+            .map(|keys| Some(Source::Static(Arc::new(keys))))
+            .map_err(|problem| setting(place, problem)),
+    }
+}
+
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html>
+fn web_identity<'a>(
+    place: &str,
+    [token_file, role, session]: [&'static str; 3],
+    get: impl Fn(&'static str) -> Option<&'a str>,
+    sts: impl Fn() -> Result<String, CredentialsError>,
+) -> Result<Option<Source>, CredentialsError> {
+    let Some(file) = get(token_file) else { return Ok(None) };
+    Ok(Some(Source::WebIdentity {
+        token_file: file.into(),
+        role: get(role).ok_or_else(|| partial(place, token_file, role))?.to_owned(),
+        session: get(session).unwrap_or("s3keep").to_owned(),
+        url: sts()?,
+    }))
+}
+
+fn partial(place: &str, given: &'static str, missing: &'static str) -> CredentialsError {
+    CredentialsError::Partial { place: place.to_owned(), given, missing }
+}
+
+fn setting(setting: &str, problem: &'static str) -> CredentialsError {
+    CredentialsError::Setting { setting: setting.to_owned(), problem }
+}
+
+/// The endpoint that gives keys for a web identity.
+fn sts_url(env: &Env, profile: &Profile, region: &str) -> Result<String, CredentialsError> {
+    let given = env.get("AWS_ENDPOINT_URL_STS").filter(|_| !profile.ignores_endpoint_urls());
+    let end = if region.starts_with("cn-") { ".cn" } else { "" };
+    match given {
+        Some(url) => Ok(url.to_owned()),
+        None if matches!(region, "" | "aws-global") => Ok("https://sts.amazonaws.com/".to_owned()),
+        // It becomes part of the name of a host that a token goes to.
+        None if region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
+            Ok(format!("https://sts.{region}.amazonaws.com{end}/"))
+        }
+        None => Err(setting("the region", "is none of AWS: set AWS_ENDPOINT_URL_STS")),
+    }
+}
+
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>
+fn in_container(env: &Env) -> Found {
+    const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+    const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+    let (name, url) = match (env.get(RELATIVE), env.get(FULL)) {
+        (Some(path), _) => (RELATIVE, format!("http://169.254.170.2{path}")),
+        (None, Some(url)) => (FULL, url.to_owned()),
+        (None, None) => return Ok(None),
+    };
+    let problem = "must lead to an https address, to this machine, or to 169.254.170.2, \
+                   169.254.170.23 or [fd00:ec2::23]";
+    let url = Url::parse(&url).ok().filter(may_ask).ok_or_else(|| setting(name, problem))?;
+    let token_file = env.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(PathBuf::from);
+    let token = env.get("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(str::to_owned);
+    Ok(Some((Source::Container { url, token_file, token }, "container".to_owned())))
+}
+
+/// Whether a token may go to this address and keys come from it: encrypted, or no further than the
+/// container's host. Not with a user part, behind which a reader can overlook the host.
+fn may_ask(url: &Url) -> bool {
+    let near = match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback() || matches!(ip.octets(), [169, 254, 170, 2 | 23]),
+        Some(Host::Ipv6(ip)) => {
+            ip.is_loopback() || ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]
+        }
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    let encrypted = url.scheme() == "https" && url.has_host();
+    (encrypted || url.scheme() == "http" && near)
+        && url.username().is_empty()
+        && url.password().is_none()
+}
+
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>
+fn process(place: &str, command: &str) -> Found {
+    let name = format!("credential_process of {place}");
+    // On Windows a backslash stands between directories.
+    let command = if cfg!(windows) { command.replace('\\', r"\\") } else { command.to_owned() };
+    match shlex::split(&command) {
+        Some(words) if !words.is_empty() => Ok(Some((Source::Process(words), name))),
+        _ => Err(setting(&name, "has no command, or leaves a quote open")),
+    }
+}
+
+/// Runs the process, without a shell, and reads its answer.
+fn from_process(words: &[String]) -> Result<Keys, String> {
+    let (program, args) = words.split_first().ok_or("it has no command")?;
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot run {program:?}: {error}"))?;
+    let (output, errors) = (drain(child.stdout.take()), drain(child.stderr.take()));
+    let started = Instant::now();
+    let mut status = child.try_wait();
+    while matches!(status, Ok(None)) && started.elapsed() < PROCESS_TIMEOUT {
+        thread::sleep(Duration::from_millis(10));
+        status = child.try_wait();
+    }
+    let Ok(Some(status)) = status else {
+        // Whether it can be ended or not, there is nothing to be had from it.
+        let _ = child.kill().and_then(|()| child.wait());
+        return Err(format!("it wasn't done after {} s", PROCESS_TIMEOUT.as_secs()));
+    };
+    // Not for ever: a process that it left behind may hold the pipes open.
+    let all = |pipe: mpsc::Receiver<_>| pipe.recv_timeout(Duration::from_secs(1));
+    if !status.success() {
+        let errors = all(errors).unwrap_or_default();
+        let errors = String::from_utf8_lossy(&errors);
+        return Err(clean(&format!("{status}: {}", errors.trim().lines().last().unwrap_or(""))));
+    }
+    let keys = json(&all(output).map_err(|_| "it left its output open")?)?;
+    match keys.version {
+        Some(1) => Ok(keys),
+        _ => Err("its answer lacks \"Version\": 1".to_owned()),
+    }
+}
+
+/// Reads a pipe aside, so that a full one can't stop the process.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (done, all) = mpsc::channel();
+    // Without a thread, the receiver finds the channel closed.
+    let _ = thread::Builder::new().spawn(move || {
+        let mut bytes = Vec::new();
+        if pipe.is_none_or(|pipe| pipe.take(PROCESS_OUTPUT).read_to_end(&mut bytes).is_ok()) {
+            let _ = done.send(bytes);
+        }
+    });
+    all
+}
+
+fn json(text: &[u8]) -> Result<Keys, String> {
+    serde_json::from_slice(text).map_err(|_| "its answer is not the JSON it should be".to_owned())
+}
+
+/// Reads a token that others write anew from time to time.
+fn read_token(path: &Path) -> Result<String, String> {
+    let place = path.display();
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {place}: {error}"))?;
+    in_header(&text).map_err(|problem| format!("{place}: {problem}"))
+}
+
+/// A token as a header can hold it, without the line end that it may have in a file.
+fn in_header(token: &str) -> Result<String, &'static str> {
+    let token = token.trim();
+    match token.is_empty() || token.bytes().any(|byte| !(b' '..=b'~').contains(&byte)) {
+        true => Err("the token is empty or has a character that none can have"),
+        false => Ok(token.to_owned()),
+    }
+}
+
+/// Credentials, if what goes into headers is fit for it.
+fn checked(
+    id: String,
+    secret: String,
+    token: Option<String>,
+    ends: Option<SystemTime>,
+) -> Result<Credentials, &'static str> {
+    let token = token.filter(|token| !token.is_empty());
+    let fit = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !fit(&id) || secret.is_empty() || token.as_deref().is_some_and(|token| !fit(token)) {
+        return Err("has a key that is empty or has a character that none can have");
+    }
+    credentials(id, secret, token, ends).map_err(|_| "has keys that can't be used")
+}
+
+/// How long these still hold: not at all if there are none, for ever without an expiry.
+fn left(keys: Option<&Credentials>, now: SystemTime) -> Duration {
+    match keys.map(expires) {
+        None => Duration::ZERO,
+        Some(None) => Duration::MAX,
+        Some(Some(ends)) => ends.duration_since(now).unwrap_or_default(),
+    }
+}
+
+/// RFC 3339, with `Z` or with an offset, which some services send.
+fn parse_time(text: &str) -> Option<SystemTime> {
+    let seconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp();
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds.try_into().ok()?))
+}
+
+/// What a service answered in place of keys, with its error code if that looks like one.
+fn refusal(status: u16, code: Option<String>) -> String {
+    match code {
+        Some(code) if code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            format!("it answered {code}")
+        }
+        _ => format!("it answered with status {status} and no keys"),
+    }
+}
+
+/// Text from outside, fit for one line of a message.
+fn clean(text: &str) -> String {
+    text.trim().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+
+    const SECRET: &str = "sEcReT/Key+0";
+    const TOKEN: &str = "tOkEn-Of.The_Session";
+    const WEB: &str = "eyJ.web-identity.sIg";
+
+    /// The log of what was asked, for a look at it afterwards.
+    type Asked = Arc<Mutex<Vec<FetchRequest>>>;
+
+    fn at(seconds: u64) -> SystemTime {
+        // 2026-01-01T00:00:00Z
+        UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seconds)
+    }
+
+    fn stamp(time: SystemTime) -> String {
+        OffsetDateTime::from(time).format(&Rfc3339).unwrap()
+    }
+
+    fn ok(body: impl Into<String>) -> Result<FetchReply, String> {
+        Ok(FetchReply { status: 200, body: body.into() })
+    }
+
+    fn status(status: u16) -> Result<FetchReply, String> {
+        Ok(FetchReply { status, body: format!("an error page that says {SECRET}") })
+    }
+
+    fn keys(id: &str, ends: SystemTime) -> String {
+        format!(
+            r#"{{"AccessKeyId":"{id}","SecretAccessKey":"{SECRET}","Token":"{TOKEN}","Expiration":"{}"}}"#,
+            stamp(ends)
+        )
+    }
+
+    fn sts(id: &str) -> String {
+        format!(
+            "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+             <AssumeRoleWithWebIdentityResult><Audience>a</Audience><AssumedRoleUser><Arn>r</Arn>\
+             </AssumedRoleUser><Credentials><SessionToken>{TOKEN}</SessionToken><SecretAccessKey>\
+             {SECRET}</SecretAccessKey><Expiration>{}</Expiration><AccessKeyId>{id}</AccessKeyId>\
+             </Credentials></AssumeRoleWithWebIdentityResult><ResponseMetadata><RequestId>x\
+             </RequestId></ResponseMetadata></AssumeRoleWithWebIdentityResponse>",
+            stamp(at(3600))
+        )
+    }
+
+    fn fetch(
+        answer: impl Fn(&FetchRequest) -> Result<FetchReply, String> + Send + Sync + 'static,
+    ) -> (Box<Fetch>, Asked) {
+        let asked = Asked::default();
+        let log = Arc::clone(&asked);
+        let fetch = move |request: FetchRequest| {
+            let reply = answer(&request);
+            log.lock().unwrap().push(request);
+            reply
+        };
+        (Box::new(fetch), asked)
+    }
+
+    fn nobody() -> Box<Fetch> {
+        Box::new(|request| panic!("asked {}", request.url))
+    }
+
+    /// A home directory with a config file, and the profile in it.
+    struct Home {
+        dir: tempfile::TempDir,
+        env: Env,
+    }
+
+    fn home(config: &str) -> Home {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(".aws")).unwrap();
+        fs::write(dir.path().join(".aws/config"), config).unwrap();
+        fs::write(dir.path().join("token"), format!("{WEB}\n")).unwrap();
+        let env = Env::default().set("HOME", dir.path().to_str().unwrap());
+        Home { dir, env }
+    }
+
+    impl Home {
+        fn set(mut self, name: &str, value: &str) -> Home {
+            self.env = self.env.set(name, value);
+            self
+        }
+
+        fn token(&self) -> String {
+            self.dir.path().join("token").to_str().unwrap().to_owned()
+        }
+
+        fn open(
+            &self,
+            flag: Option<&str>,
+            fetch: Box<Fetch>,
+        ) -> Result<Provider, CredentialsError> {
+            let profile = Profile::load(&self.env, flag).unwrap();
+            Provider::new(&self.env, &profile, "eu-west-1", false, fetch)
+        }
+
+        /// The error of setting up.
+        fn refused(&self, flag: Option<&str>) -> String {
+            harmless(&self.open(flag, nobody()).unwrap_err())
+        }
+    }
+
+    /// An error's texts, which must not give anything away.
+    fn harmless(error: &CredentialsError) -> String {
+        let text = error.to_string();
+        for secret in [SECRET, TOKEN, WEB] {
+            assert!(!format!("{text}{error:?}").contains(secret), "{text}");
+        }
+        text
+    }
+
+    fn fails(provider: &Provider) -> String {
+        harmless(&provider.get(at(0)).unwrap_err())
+    }
+
+    fn id(provider: &Provider, now: SystemTime) -> String {
+        provider.get(now).unwrap().unwrap().access_key.clone().unwrap()
+    }
+
+    const ENV_KEYS: [(&str, &str); 2] =
+        [("AWS_ACCESS_KEY_ID", "ENVKEY"), ("AWS_SECRET_ACCESS_KEY", "envsecret")];
+    const STATIC: &str = "[profile p]\naws_access_key_id = PKEY\naws_secret_access_key = psecret\n";
+    const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+    const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+
+    fn with_env_keys(home: Home) -> Home {
+        ENV_KEYS.iter().fold(home, |home, (name, value)| home.set(name, value))
+    }
+
+    /// A container whose answers are given one after another.
+    fn renewing(
+        answer: impl Fn(usize) -> Result<FetchReply, String> + Send + Sync + 'static,
+    ) -> (Provider, Asked) {
+        let count = AtomicUsize::new(0);
+        let (fetch, asked) = fetch(move |_| answer(count.fetch_add(1, SeqCst)));
+        (home("").set(RELATIVE, "/keys").open(None, fetch).unwrap(), asked)
+    }
+
+    fn count(asked: &Asked) -> usize {
+        asked.lock().unwrap().len()
+    }
+
+    #[test]
+    fn keys_from_the_environment() {
+        let provider = with_env_keys(home(STATIC))
+            .set("AWS_SESSION_TOKEN", "tok")
+            .set("AWS_SECRET_ACCESS_KEY", "envsecret\r\n")
+            .open(None, nobody())
+            .unwrap();
+        let keys = provider.get(at(0)).unwrap().unwrap();
+        assert_eq!(keys.access_key.as_deref(), Some("ENVKEY"));
+        assert_eq!(keys.secret_key.as_deref(), Some("envsecret"));
+        assert_eq!(keys.session_token.as_deref(), Some("tok"));
+        assert_eq!(provider.place, "environment");
+        assert!(!provider.refresh(&keys, at(0)).unwrap());
+        assert!(!format!("{provider:?}{keys:?}").contains("envsecret"));
+    }
+
+    #[test]
+    fn half_a_pair_is_an_error() {
+        let text = home("").set("AWS_ACCESS_KEY_ID", SECRET).refused(None);
+        assert!(text.contains("AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY"), "{text}");
+        let text = home("").set("AWS_SECRET_ACCESS_KEY", SECRET).refused(None);
+        assert!(text.contains("AWS_SECRET_ACCESS_KEY is set without AWS_ACCESS_KEY_ID"), "{text}");
+        let text = home("[default]\naws_access_key_id = X\n").refused(None);
+        assert!(text.starts_with("profile default: aws_access_key_id is set without"), "{text}");
+        let text = home("").set("AWS_WEB_IDENTITY_TOKEN_FILE", "/t").refused(None);
+        assert!(text.contains("without AWS_ROLE_ARN"), "{text}");
+    }
+
+    #[test]
+    fn unsigned_asks_nobody() {
+        let home = with_env_keys(home(""));
+        let profile = Profile::load(&home.env, None).unwrap();
+        let provider = Provider::new(&home.env, &profile, "", true, nobody()).unwrap();
+        assert!(provider.get(at(0)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_profile_goes_first_only_if_the_flag_names_it() {
+        let open = |home: &Home, flag| id(&home.open(flag, nobody()).unwrap(), at(0));
+        let home = with_env_keys(home(STATIC));
+        assert_eq!(open(&home, Some("p")), "PKEY");
+        let home = home.set("AWS_PROFILE", "p");
+        assert_eq!(open(&home, None), "ENVKEY");
+        let home = home.set("AWS_ACCESS_KEY_ID", "").set("AWS_SECRET_ACCESS_KEY", "");
+        assert_eq!(open(&home, None), "PKEY");
+        assert_eq!(home.open(None, nobody()).unwrap().place, "profile p");
+    }
+
+    #[test]
+    fn web_identity_is_asked_of_sts() {
+        let home = home("").set("AWS_ROLE_ARN", "arn:aws:iam::1:role/a b");
+        let home = home.set("AWS_ROLE_SESSION_NAME", "s&x").set(RELATIVE, "/later");
+        let file = home.token();
+        let home = home.set("AWS_WEB_IDENTITY_TOKEN_FILE", &file);
+        let (fetch, asked) = fetch(|_| ok(sts("WEBKEY")));
+        let provider = home.open(None, fetch).unwrap();
+        let keys = provider.get(at(0)).unwrap().unwrap();
+        assert_eq!(keys.access_key.as_deref(), Some("WEBKEY"));
+        assert_eq!(keys.session_token.as_deref(), Some(TOKEN));
+        assert_eq!(expires(&keys), Some(at(3600)));
+
+        // The token is read anew each time.
+        fs::write(&file, "second").unwrap();
+        provider.get(at(3590)).unwrap();
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked[0].url, "https://sts.eu-west-1.amazonaws.com/");
+        assert_eq!(asked[0].method, "POST");
+        let body = asked[0].body.clone().unwrap();
+        assert!(body.contains("RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fa%20b&"), "{body}");
+        assert!(body.contains("RoleSessionName=s%26x&WebIdentityToken=eyJ%2Eweb"), "{body}");
+        assert!(asked[1].body.as_ref().unwrap().ends_with("WebIdentityToken=second"));
+    }
+
+    #[test]
+    fn sts_has_an_endpoint_per_region() {
+        let url = |env: &Env, region| {
+            sts_url(env, &Profile::load(&Env::default(), None).unwrap(), region)
+        };
+        let none = Env::default();
+        assert_eq!(url(&none, "").unwrap(), "https://sts.amazonaws.com/");
+        assert_eq!(url(&none, "cn-north-1").unwrap(), "https://sts.cn-north-1.amazonaws.com.cn/");
+        assert!(url(&none, "evil.com/#").is_err());
+        let set = Env::default().set("AWS_ENDPOINT_URL_STS", "http://localhost:1");
+        assert_eq!(url(&set, "evil.com/#").unwrap(), "http://localhost:1");
+    }
+
+    #[test]
+    fn web_identity_of_a_profile_and_its_failures() {
+        let home = home("");
+        let config = format!(
+            "[profile w]\nrole_arn = arn:r\nweb_identity_token_file = {}\naws_access_key_id = half",
+            home.token()
+        );
+        fs::write(home.dir.path().join(".aws/config"), config).unwrap();
+        let refusing = |body: String, status| {
+            let answer = move |_: &_| Ok(FetchReply { status, body: body.clone() });
+            let (fetch, asked) = fetch(answer);
+            (fails(&home.open(Some("w"), fetch).unwrap()), count(&asked))
+        };
+        let error = |code| {
+            format!(
+                "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{WEB}\
+                     </Message></Error></ErrorResponse>"
+            )
+        };
+        let (text, asked) = refusing(error("ExpiredTokenException"), 400);
+        assert!(text.ends_with("web identity of profile w: it answered ExpiredTokenException"));
+        assert_eq!(asked, 1);
+        let (text, asked) = refusing(error("Busy"), 503);
+        assert!(text.contains("503"), "{text}");
+        assert_eq!(asked, 3);
+        // None of these may be shown, or do harm.
+        let deep = format!("<a>{}", "<b>".repeat(100_000));
+        let bomb = format!("<!DOCTYPE a [<!ENTITY a \"{SECRET}\">]><a>&a;</a>");
+        for body in [error(WEB), error(SECRET), String::new(), deep, bomb, "\0<<>&".to_owned()] {
+            refusing(body, 400);
+        }
+        let empty = sts("K").replace(SECRET, "");
+        assert!(refusing(empty, 200).0.contains("is empty"), "no secret");
+
+        fs::remove_file(home.token()).unwrap();
+        let text = fails(&home.open(Some("w"), nobody()).unwrap());
+        assert!(text.contains("cannot read") && text.contains("token"), "{text}");
+    }
+
+    #[test]
+    fn what_takes_the_cli_is_said() {
+        let advice =
+            "credential_process = aws configure export-credentials --profile p --format process";
+        for lines in [
+            "role_arn = r\nsource_profile = p",
+            "role_arn = r\ncredential_source = Environment",
+            "sso_session = s\nsso_account_id = 1\nsso_role_name = r",
+        ] {
+            let text = home(&format!("{STATIC}{lines}\n")).refused(Some("p"));
+            assert!(text.contains(advice), "{text}");
+            // The advice works.
+            let home = home(&format!("{STATIC}{lines}\n{advice}\n"));
+            let provider = home.open(Some("p"), nobody()).unwrap();
+            assert_eq!(provider.place, "credential_process of profile p");
+        }
+        // A sign-on in a profile that isn't asked is no matter.
+        let home = with_env_keys(home("[default]\nsso_account_id = 1\n"));
+        assert_eq!(id(&home.open(None, nobody()).unwrap(), at(0)), "ENVKEY");
+    }
+
+    #[cfg(unix)]
+    fn by_process(command: &str) -> Provider {
+        home(&format!("[default]\ncredential_process = {command}\n")).open(None, nobody()).unwrap()
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_process_gives_keys() {
+        let answer = format!(
+            r#"{{"Version":1,"AccessKeyId":"PROC","SecretAccessKey":"{SECRET}",
+               "SessionToken":"{TOKEN}","Expiration":"2026-01-01T02:00:00+01:00"}}"#
+        );
+        let home = home("");
+        let script = home.dir.path().join("my script.sh");
+        fs::write(&script, format!("echo noise >&2; test \"$1\" = 'a # b' && echo '{answer}'"))
+            .unwrap();
+        let provider = {
+            let config =
+                format!("[default]\ncredential_process = sh \"{}\" 'a # b'", script.display());
+            // A comment begins after a blank, in quotes too, as for the AWS tools: so escape it.
+            let config = config.replace("'a # b'", "'a '\"#\"' b'");
+            fs::write(home.dir.path().join(".aws/config"), config).unwrap();
+            home.open(None, nobody()).unwrap()
+        };
+        let keys = provider.get(at(0)).unwrap().unwrap();
+        assert_eq!(keys.access_key.as_deref(), Some("PROC"));
+        assert_eq!(keys.session_token.as_deref(), Some(TOKEN));
+        assert_eq!(expires(&keys), Some(at(3600)));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_process_without_expiry_is_run_once() {
+        let answer =
+            r#"{"Version":1,"AccessKeyId":"PROC","SecretAccessKey":"s","SessionToken":null}"#;
+        let home = home("");
+        let mark = home.dir.path().join("ran");
+        let script = home.dir.path().join("p");
+        fs::write(&script, format!("echo x >> '{}'; echo '{answer}'", mark.display())).unwrap();
+        let config = format!("[default]\ncredential_process = sh {}", script.display());
+        fs::write(home.dir.path().join(".aws/config"), config).unwrap();
+        let provider = home.open(None, nobody()).unwrap();
+        for hour in 0..3 {
+            assert_eq!(id(&provider, at(hour * 3600)), "PROC");
+        }
+        assert_eq!(fs::read_to_string(mark).unwrap(), "x\n");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_process_that_fails_is_told_without_its_output() {
+        let fails = |command: &str| fails(&by_process(command));
+        let text = fails(&format!(
+            "sh -c 'echo {SECRET}; echo first >&2; echo \"no\tlogin\" >&2; exit 3'"
+        ));
+        assert!(text.contains("exit status: 3: no login") && !text.contains("first"), "{text}");
+        let text = fails("/nonexistent/helper --token sEcReT/Key+0");
+        assert!(text.contains("cannot run \"/nonexistent/helper\""), "{text}");
+        assert!(fails(&format!("echo {SECRET}")).contains("not the JSON"));
+        assert!(fails(&format!("printf '{{\"Version\":\"{SECRET}\"}}'")).contains("not the JSON"));
+        assert!(fails("echo '{\"Version\":2,\"AccessKeyId\":\"a\"}'").contains("Version"));
+        assert!(fails("echo '{\"Version\":1,\"AccessKeyId\":\"a\"}'").contains("lacks"));
+        assert!(fails("true").contains("not the JSON"));
+        assert!(fails("head -c 3000000 /dev/zero").contains("cannot get"));
+        assert!(fails("sleep 60").contains("it wasn't done after 3 s"));
+        let text = home("[default]\ncredential_process = a 'b\n").refused(None);
+        assert!(text.contains("leaves a quote open"), "{text}");
+    }
+
+    #[test]
+    fn a_container_gives_keys() {
+        let (fetch, asked) = fetch(|_| ok(keys("CONT", at(3600))));
+        let home = home("").set(RELATIVE, "/v2/keys?id=1").set(FULL, "http://evil.example/");
+        let home = home.set("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Basic x");
+        let file = home.token();
+        let home = home.set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &file);
+        assert_eq!(id(&home.open(None, fetch).unwrap(), at(0)), "CONT");
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked[0].url, "http://169.254.170.2/v2/keys?id=1");
+        assert_eq!(asked[0].headers, [("authorization", WEB.to_owned())]);
+    }
+
+    #[test]
+    fn a_container_is_where_the_guide_says() {
+        let open = |name, url| home("").set(name, url).open(None, nobody()).map(drop);
+        for url in [
+            "https://keys.example/x",
+            "http://127.0.0.1:9/x",
+            "http://[::1]/x",
+            "http://localhost/x",
+            "http://169.254.170.23/v1/credentials",
+            "http://[fd00:ec2::23]/v1/credentials",
+        ] {
+            open(FULL, url).unwrap();
+        }
+        for url in [
+            "http://keys.example/x",
+            "http://169.254.170.2.evil.example/",
+            "http://127.0.0.1@evil.example/",
+            "http://evil.example\\@127.0.0.1/",
+            "http://localhost@127.0.0.1/",
+            "http://localhost.evil.example/",
+            "http://169.254.169.254/",
+            "http://[::ffff:169.254.169.254]/",
+            "ftp://127.0.0.1/",
+            "file:///etc/passwd",
+            "/etc/passwd",
+            "https://",
+            "nonsense",
+        ] {
+            let text = harmless(&open(FULL, url).unwrap_err());
+            assert!(text.starts_with(FULL) && text.contains("must lead"), "{text}");
+        }
+        for path in ["@evil.example/", ".evil.example/", "evil.example"] {
+            open(RELATIVE, path).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_container_is_asked_three_times() {
+        let (provider, asked) = renewing(|n| match n {
+            0 => status(500),
+            1 => Err("connection\nrefused".to_owned()),
+            _ => ok(keys("THIRD", at(3600))),
+        });
+        assert_eq!(id(&provider, at(0)), "THIRD");
+        assert_eq!(count(&asked), 3);
+        let (provider, asked) = renewing(|_| Err("connection\nrefused".to_owned()));
+        let text = fails(&provider);
+        assert_eq!(text, "cannot get credentials from container: connection refused");
+        assert_eq!(count(&asked), 3);
+        let (provider, asked) = renewing(|_| status(403));
+        assert!(fails(&provider).contains("403"));
+        assert_eq!(count(&asked), 1);
+        let text = fails(
+            &home("")
+                .set(RELATIVE, "/k")
+                .set("AWS_CONTAINER_AUTHORIZATION_TOKEN", "a\r\nb: c")
+                .open(None, nobody())
+                .unwrap(),
+        );
+        assert!(text.contains("the token"), "{text}");
+    }
+
+    #[test]
+    fn answers_that_are_none() {
+        let long = "[".repeat(100_000);
+        for body in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            "\u{0}",
+            &long,
+            r#"{"AccessKeyId":"a"}"#,
+            r#"{"AccessKeyId":"","SecretAccessKey":""}"#,
+            r#"{"AccessKeyId":"a\r\nx: y","SecretAccessKey":"s"}"#,
+            r#"{"AccessKeyId":"a","SecretAccessKey":"s","Token":"t\n"}"#,
+            r#"{"AccessKeyId":"a","SecretAccessKey":"s","Expiration":"sEcReT/Key+0"}"#,
+            r#"{"AccessKeyId":"a","SecretAccessKey":"s","Expiration":"0000-01-01T00:00:00Z"}"#,
+            r#"{"AccessKeyId":"a","SecretAccessKey":"s","Expiration":"2025-12-31T23:59:59Z"}"#,
+            r#"{"AccessKeyId":{"sEcReT/Key+0":1},"SecretAccessKey":"s"}"#,
+        ] {
+            let body = body.to_owned();
+            fails(&renewing(move |_| ok(body.clone())).0);
+        }
+    }
+
+    fn instance(role: &'static str) -> (Box<Fetch>, Asked) {
+        fetch(move |request| match request.url.strip_prefix("http://169.254.169.254/latest/") {
+            Some("api/token") if request.method == "PUT" => ok("IMDSTOKEN"),
+            _ if request.headers != [("x-aws-ec2-metadata-token", "IMDSTOKEN".to_owned())] => {
+                status(401)
+            }
+            Some("meta-data/iam/security-credentials/") => ok(role),
+            Some("meta-data/iam/security-credentials/my-role") => {
+                ok(keys("INST", at(3600)).replace('{', r#"{"Code":"Success","#))
+            }
+            _ => status(404),
+        })
+    }
+
+    #[test]
+    fn an_instance_gives_keys() {
+        let (fetch, asked) = instance("my-role\n");
+        let provider = home("").open(None, fetch).unwrap();
+        assert_eq!(id(&provider, at(0)), "INST");
+        assert_eq!(provider.place, "instance metadata");
+        let asked = asked.lock().unwrap();
+        let lifetime = ("x-aws-ec2-metadata-token-ttl-seconds", "21600".to_owned());
+        assert_eq!(asked[0].headers, [lifetime]);
+        assert_eq!(asked[0].timeout, Duration::from_secs(1));
+        assert_eq!(asked.len(), 3);
+    }
+
+    #[test]
+    fn nothing_found_names_the_places() {
+        let home = home("");
+        for role in ["", "\n", "../../../user-data", "a/b", "a?b"] {
+            let text = fails(&home.open(None, instance(role).0).unwrap());
+            assert!(text.starts_with("no credentials found: set AWS_ACCESS_KEY_ID"), "{text}");
+        }
+        let (fetch, asked) = fetch(|_| Err("no route".to_owned()));
+        let text = fails(&home.open(None, fetch).unwrap());
+        assert!(text.contains("--profile") && text.contains("--unsigned"), "{text}");
+        let credentials = home.dir.path().join(".aws/credentials");
+        assert!(text.contains(credentials.to_str().unwrap()), "{text}");
+        assert!(text.ends_with("instance metadata: no route)"), "{text}");
+        assert_eq!(count(&asked), 2);
+
+        let text = home.set("AWS_EC2_METADATA_DISABLED", "TRUE").refused(None);
+        assert!(text.ends_with("instance metadata (off by AWS_EC2_METADATA_DISABLED))"), "{text}");
+    }
+
+    #[test]
+    fn an_instance_elsewhere() {
+        let (fetch, asked) = fetch(|_| status(404));
+        let home = home("").set("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://[fd00:ec2::254]/");
+        fails(&home.open(None, fetch).unwrap());
+        assert_eq!(asked.lock().unwrap()[0].url, "http://[fd00:ec2::254]/latest/api/token");
+    }
+
+    #[test]
+    fn renewed_in_the_last_five_minutes() {
+        let (provider, asked) = renewing(|n| ok(keys(&format!("K{n}"), at(3600 * (n as u64 + 1)))));
+        assert_eq!(id(&provider, at(0)), "K0");
+        assert_eq!(id(&provider, at(3299)), "K0");
+        assert_eq!(count(&asked), 1);
+        assert_eq!(id(&provider, at(3300)), "K1");
+        assert_eq!(id(&provider, at(3301)), "K1");
+        assert_eq!(count(&asked), 2);
+    }
+
+    #[test]
+    fn a_renewal_that_fails_early_does_no_harm() {
+        let (provider, asked) = renewing(|n| match n {
+            0 => ok(keys("OLD", at(3600))),
+            1..=3 => status(403),
+            _ => ok(keys("NEW", at(7200))),
+        });
+        assert_eq!(id(&provider, at(0)), "OLD");
+        assert_eq!(id(&provider, at(3300)), "OLD");
+        // Not asked for every request.
+        assert_eq!(id(&provider, at(3305)), "OLD");
+        assert_eq!(count(&asked), 2);
+        assert_eq!(id(&provider, at(3539)), "OLD");
+        assert_eq!(count(&asked), 3);
+        // Now it is urgent; the first failure stands for a while here too.
+        harmless(&provider.get(at(3540)).unwrap_err());
+        assert_eq!(count(&asked), 3);
+        harmless(&provider.get(at(3551)).unwrap_err());
+        assert_eq!(count(&asked), 4);
+        assert_eq!(id(&provider, at(3570)), "NEW");
+    }
+
+    #[test]
+    fn short_lived_keys_are_not_asked_for_each_time() {
+        let (provider, asked) = renewing(|n| ok(keys(&format!("K{n}"), at(30 + n as u64))));
+        for second in 0..10 {
+            assert_eq!(id(&provider, at(second)), "K0");
+        }
+        assert_eq!(count(&asked), 1);
+        assert_eq!(id(&provider, at(20)), "K1");
+        // A clock that is set back doesn't make the outcome stand.
+        let (provider, asked) =
+            renewing(|n| if n == 0 { status(403) } else { ok(keys("K", at(9000))) });
+        harmless(&provider.get(at(5000)).unwrap_err());
+        assert_eq!(id(&provider, at(0)), "K");
+        assert_eq!(count(&asked), 2);
+    }
+
+    #[test]
+    fn many_threads_ask_once() {
+        let done = Arc::new(AtomicUsize::new(0));
+        let others = Arc::clone(&done);
+        let (provider, asked) = renewing(move |n| {
+            // The second renewal ends after all others have gone on, or never.
+            let late = Instant::now() + Duration::from_secs(20);
+            while n == 1 && others.load(SeqCst) < 31 {
+                assert!(Instant::now() < late, "the others wait");
+                thread::sleep(Duration::from_millis(1));
+            }
+            match n {
+                0 | 1 => ok(keys(&format!("K{n}"), at(3600 * (n as u64 + 1)))),
+                _ => status(403),
+            }
+        });
+        let all = |now| {
+            let one = || {
+                let keys = provider.get(now);
+                done.fetch_add(1, SeqCst);
+                keys.map(|keys| keys.unwrap().access_key.clone().unwrap()).ok()
+            };
+            done.store(0, SeqCst);
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..32).map(|_| scope.spawn(one)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            })
+        };
+        assert!(all(at(0)).iter().all(|id| id.as_deref() == Some("K0")));
+        assert_eq!(count(&asked), 1);
+        // Early: one renews, and the others don't wait for it.
+        let ids = all(at(3400));
+        assert_eq!(ids.iter().filter(|id| id.as_deref() == Some("K0")).count(), 31);
+        assert_eq!(count(&asked), 2);
+        // Late, and it fails: all learn it from one attempt.
+        assert!(all(at(7190)).iter().all(Option::is_none));
+        assert_eq!(count(&asked), 3);
+    }
+
+    #[test]
+    fn rejected_keys_are_replaced_once() {
+        let (provider, asked) = renewing(|n| match n {
+            0 | 1 => ok(keys(&format!("K{n}"), at(3600))),
+            _ => ok(keys("K1", at(3600))),
+        });
+        let first = provider.get(at(0)).unwrap().unwrap();
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| assert!(provider.refresh(&first, at(1)).unwrap()));
+            }
+        });
+        assert_eq!(count(&asked), 2);
+        let second = provider.get(at(2)).unwrap().unwrap();
+        assert_eq!(second.access_key.as_deref(), Some("K1"));
+        // The same keys again are no help, and asking on and on neither.
+        for _ in 0..3 {
+            let text = harmless(&provider.refresh(&second, at(3)).unwrap_err());
+            assert!(text.contains("the server refuses"), "{text}");
+        }
+        assert_eq!(count(&asked), 3);
+    }
+
+    #[test]
+    fn times_as_services_write_them() {
+        for text in
+            ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000Z", "2026-01-01T01:00:00+01:00"]
+        {
+            assert_eq!(parse_time(text), Some(at(0)), "{text}");
+        }
+        for text in ["", "2026-01-01", "tomorrow", "1500-01-01T00:00:00Z", "99999-01-01T00:00:00Z"]
+        {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The one transport: a pooled blocking HTTP client, and the only file that names it.
+//!
+//! No call has a time limit of its own: objects may be large and lines slow. What is limited is each
+//! connect, and each read or write that stands still.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt,
+    sync::RwLock,
+    time::{Duration, Instant},
+};
+
+use ureq::{
+    Agent, SendBody, Timeout,
+    config::Config,
+    http::{HeaderMap, Request, Response, Uri},
+    tls::{Certificate, PemItem, RootCerts, TlsConfig},
+    unversioned::{
+        resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
+        transport::{DefaultConnector, NextTimeout},
+    },
+};
+
+use super::{
+    Access,
+    credentials::{FetchReply, FetchRequest},
+};
+use crate::{
+    config::TransferConfig,
+    error::{Cause, Error, Result},
+};
+
+/// The parts of a client that HTTP knows.
+pub(super) struct Http {
+    agent: Agent,
+}
+
+/// What goes with a request. It can be read again, for another try.
+#[derive(Clone, Copy)]
+pub(crate) enum Payload<'a> {
+    /// Bytes in memory.
+    Bytes(&'a [u8]),
+    /// Part of a file, read when it is sent.
+    File {
+        /// Open for reading.
+        file: &'a File,
+        /// Where the part begins, in bytes.
+        offset: u64,
+        /// How long it is, in bytes.
+        len: u64,
+    },
+}
+
+impl Payload<'_> {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Payload::Bytes(bytes) => bytes.len() as u64,
+            Payload::File { len, .. } => *len,
+        }
+    }
+
+    pub(super) fn reader(&self) -> PayloadReader<'_> {
+        PayloadReader { payload: *self, at: 0, fault: None }
+    }
+}
+
+/// Reads a payload from its beginning.
+pub(super) struct PayloadReader<'a> {
+    payload: Payload<'a>,
+    at: u64,
+    /// Why the payload could not be read to its end: not to be taken for a fault of the network.
+    fault: Option<Cause>,
+}
+
+impl PayloadReader<'_> {
+    pub(super) fn into_fault(self) -> Option<Cause> {
+        self.fault
+    }
+}
+
+impl Read for PayloadReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.payload.len() - self.at;
+        let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let buffer = &mut buffer[..want];
+        let read = match self.payload {
+            Payload::Bytes(bytes) => (&bytes[self.at as usize..]).read(buffer),
+            Payload::File { file, offset, .. } => file.read_at(buffer, offset + self.at),
+        };
+        match read {
+            Ok(0) if want > 0 => {
+                self.fault = Some(Cause::Changed("the file became shorter while it was read"));
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            Ok(read) => {
+                self.at += read as u64;
+                Ok(read)
+            }
+            Err(error) => {
+                self.fault = Some(Cause::Io(io::Error::new(error.kind(), error.to_string())));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// An answer whose body has not been read yet.
+pub(super) struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    body: ureq::BodyReader<'static>,
+}
+
+impl Answer {
+    /// A header's value, where it is plain text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Reads a part of the body. A body that ends early is an error.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Cause> {
+        loop {
+            match self.body.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map_err(|error| network(&ureq::Error::from(error))),
+            }
+        }
+    }
+
+    /// Reads the whole body as text, of at most `limit` bytes.
+    pub(super) fn text(self, limit: u64) -> Result<String, Cause> {
+        let mut bytes = Vec::new();
+        self.body
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|error| network(&ureq::Error::from(error)))?;
+        String::from_utf8(bytes).map_err(|_| Cause::Malformed("an answer that is not UTF-8".into()))
+    }
+}
+
+impl Http {
+    pub(super) fn new(access: &Access, transfer: &TransferConfig) -> Result<Http> {
+        let tls = TlsConfig::builder().root_certs(root_certs(access)?).build();
+        let config = Config::builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(proxy(access)?)
+            .user_agent(concat!("s3keep/", env!("CARGO_PKG_VERSION")))
+            .accept_encoding("identity")
+            .max_idle_connections(transfer.workers)
+            .max_idle_connections_per_host(transfer.workers)
+            .input_buffer_size(64 << 10)
+            .output_buffer_size(64 << 10)
+            .timeout_connect(Some(transfer.connect_timeout))
+            .timeout_per_read(Some(transfer.stall_timeout))
+            .timeout_per_write(Some(transfer.stall_timeout))
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), CachedNames::default());
+        Ok(Http { agent })
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    pub(super) fn send(
+        &self,
+        request: Request<()>,
+        body: Option<&Payload>,
+    ) -> Result<Answer, Cause> {
+        let response = match body {
+            None => self.agent.run(request),
+            Some(payload) => {
+                let mut reader = payload.reader();
+                let request = request.map(|()| SendBody::from_reader(&mut reader));
+                let sent = self.agent.run(request);
+                if let Some(fault) = reader.into_fault() {
+                    return Err(fault);
+                }
+                sent
+            }
+        };
+        let (head, body) = response.map_err(|error| network(&error))?.into_parts();
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: body.into_reader() })
+    }
+
+    /// Breaks all connections, so that whoever waits for one stops waiting.
+    pub(super) fn shut_down(&self) {
+        self.agent.clone().shutdown();
+    }
+
+    /// The small requests that obtain credentials; they are not S3's, and have time limits of their own.
+    pub(super) fn fetcher() -> impl Fn(FetchRequest) -> Result<FetchReply, String> {
+        let agent: Agent = Config::builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+            .build()
+            .into();
+        move |request| {
+            let send = || -> Result<Response<ureq::Body>, ureq::Error> {
+                let mut builder = Request::builder().method(request.method).uri(&request.url);
+                for (name, value) in &request.headers {
+                    builder = builder.header(*name, value);
+                }
+                let limit = Some(request.timeout);
+                match &request.body {
+                    None if request.method == "GET" => {
+                        let ready = agent.configure_request(builder.body(())?);
+                        agent.run(ready.timeout_global(limit).build())
+                    }
+                    body => {
+                        let body = body.clone().unwrap_or_default();
+                        let ready = agent.configure_request(builder.body(body)?);
+                        agent.run(ready.timeout_global(limit).build())
+                    }
+                }
+            };
+            let mut response = send().map_err(|error| sentence(&error))?;
+            let body = response.body_mut().read_to_string().map_err(|error| sentence(&error))?;
+            Ok(FetchReply { status: response.status().as_u16(), body })
+        }
+    }
+}
+
+fn network(error: &ureq::Error) -> Cause {
+    Cause::Network(sentence(error))
+}
+
+/// What went wrong between here and the server, in words that don't need the source.
+fn sentence(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            _ => error.to_string(),
+        },
+        ureq::Error::HostNotFound => "the host name is unknown".to_owned(),
+        ureq::Error::ConnectionFailed => "no connection".to_owned(),
+        ureq::Error::Timeout(Timeout::Connect) => "no connection within the time limit".to_owned(),
+        ureq::Error::Timeout(_) => "the connection stands still".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn root_certs(access: &Access) -> Result<RootCerts> {
+    let Some(path) = &access.ca_bundle else {
+        return Ok(RootCerts::PlatformVerifier);
+    };
+    let fail = |cause| Error::new("read CA bundle", path.display().to_string(), cause);
+    let pem = std::fs::read(path).map_err(|error| fail(Cause::Io(error)))?;
+    let certificates: Vec<Certificate<'static>> = ureq::tls::parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(fail(Cause::Config("no certificate in it".to_owned())));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
+fn proxy(access: &Access) -> Result<Option<ureq::Proxy>> {
+    let Some(proxy) = &access.proxy else { return Ok(None) };
+    // The URL may hold a password: it is not repeated.
+    let wrong = |_| Error::config("the proxy of the environment is not a URL");
+    let plain = ureq::Proxy::new(&proxy.url).map_err(wrong)?;
+    let mut builder = ureq::Proxy::builder(plain.protocol()).host(plain.host()).port(plain.port());
+    if let Some(name) = plain.username() {
+        builder = builder.username(name);
+    }
+    if let Some(password) = plain.password() {
+        builder = builder.password(password);
+    }
+    for host in proxy.except.split(',').map(str::trim).filter(|host| !host.is_empty()) {
+        builder = builder.no_proxy(host);
+    }
+    builder.build().map(Some).map_err(wrong)
+}
+
+/// Host names looked up once in a while rather than for every request: the client asks its resolver
+/// each time, even where a pooled connection waits.
+#[derive(Debug, Default)]
+struct CachedNames {
+    plain: DefaultResolver,
+    known: RwLock<HashMap<String, (Instant, ResolvedSocketAddrs)>>,
+}
+
+/// Long enough to spare the name server, short enough for S3's rotating addresses.
+const NAME_LIFETIME: Duration = Duration::from_secs(5);
+
+impl Resolver for CachedNames {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.authority().map(|host| host.to_string()).unwrap_or_default();
+        if let Ok(known) = self.known.read()
+            && let Some((since, addresses)) = known.get(&host)
+            && since.elapsed() < NAME_LIFETIME
+        {
+            return Ok(addresses.clone());
+        }
+        let addresses = self.plain.resolve(uri, config, timeout)?;
+        if let Ok(mut known) = self.known.write() {
+            known.insert(host, (Instant::now(), addresses.clone()));
+        }
+        Ok(addresses)
+    }
+}

@@ -1,0 +1,224 @@
+//! The local side: a rayon pool walks a directory and stats what it finds.
+//!
+//! A scan yields entries, what had to be left out, and nothing else: one unreadable directory does not
+//! end it. Only a root that can't be read does.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use rayon::prelude::*;
+use rustix::io::Errno;
+use walkdir::WalkDir;
+
+use crate::{
+    cancel::Cancel,
+    config::Links,
+    entry::{File, SkipReason, Skipped, Timestamp},
+    error::{Error, Result},
+    names,
+};
+
+/// What was found below a root, each list in tree order.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// The files.
+    pub files: Vec<File>,
+    /// All directories below the root.
+    pub dirs: Vec<Box<str>>,
+    /// What was left out. It shields whatever stands at and under its path on the other side.
+    pub skipped: Vec<Skipped>,
+    /// Unfinished downloads that an earlier run left behind.
+    pub leftovers: Vec<String>,
+}
+
+/// A rayon pool for the file system, apart from any that the embedding program has.
+pub(crate) fn pool() -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .thread_name(|n| format!("s3keep-files-{n}"))
+        .build()
+        .map_err(|error| Error::new("start", "threads", io::Error::other(error)))
+}
+
+/// Walks `root`. `prefix_len` is the length of the key prefix, which a path has to leave room for.
+///
+/// # Errors
+/// Only when the root itself can't be read, or on cancellation.
+pub(crate) fn scan(
+    pool: &rayon::ThreadPool,
+    root: &Path,
+    prefix_len: usize,
+    links: Links,
+    cancel: &Cancel,
+) -> Result<Scan> {
+    let fail = |error: io::Error| Error::new("read directory", root.display().to_string(), error);
+    let root = root.canonicalize().map_err(fail)?;
+    fs::read_dir(&root).map_err(fail)?;
+    let walk = Walk { root: &root, prefix_len, links, cancel, found: Mutex::default() };
+    let top = Directory { path: String::new(), real: PathBuf::new(), hops: Vec::new() };
+    pool.scope(|scope| walk.directory(scope, top));
+    cancel.check()?;
+    let mut found = walk.found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    pool.install(|| {
+        found.files.par_sort_unstable_by(|a, b| names::tree_order(&a.path, &b.path));
+        found.dirs.par_sort_unstable_by(|a, b| names::tree_order(a, b));
+        found.skipped.par_sort_unstable_by(|a, b| names::tree_order(&a.path, &b.path));
+    });
+    Ok(found)
+}
+
+struct Walk<'a> {
+    /// Canonical, so that a link's target can be told to be inside.
+    root: &'a Path,
+    prefix_len: usize,
+    links: Links,
+    cancel: &'a Cancel,
+    found: Mutex<Scan>,
+}
+
+/// A directory to read.
+struct Directory {
+    /// Its path below the root, as keys see it.
+    path: String,
+    /// Where it really is below the root; differs from `path` behind a followed link.
+    real: PathBuf,
+    /// The real directories of the links that led here.
+    hops: Vec<PathBuf>,
+}
+
+/// What became of one directory entry.
+enum Seen {
+    File(File),
+    Directory(Directory),
+    Skipped(Skipped),
+    Leftover(String),
+    /// Gone before it could be looked at.
+    Nothing,
+}
+
+impl Walk<'_> {
+    fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, dir: Directory) {
+        if self.cancel.is_cancelled() {
+            return;
+        }
+        let entries: Vec<_> =
+            WalkDir::new(self.root.join(&dir.real)).min_depth(1).max_depth(1).into_iter().collect();
+        let seen: Vec<Seen> =
+            entries.into_par_iter().with_min_len(64).map(|entry| self.entry(&dir, entry)).collect();
+        let mut below = Vec::new();
+        {
+            let mut found = self.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            for seen in seen {
+                match seen {
+                    Seen::File(file) => found.files.push(file),
+                    Seen::Skipped(skipped) => found.skipped.push(skipped),
+                    Seen::Leftover(path) => found.leftovers.push(path),
+                    Seen::Directory(sub) => {
+                        found.dirs.push(sub.path.as_str().into());
+                        below.push(sub);
+                    }
+                    Seen::Nothing => {}
+                }
+            }
+        }
+        for sub in below {
+            scope.spawn(move |scope| self.directory(scope, sub));
+        }
+    }
+
+    fn entry(&self, dir: &Directory, entry: walkdir::Result<walkdir::DirEntry>) -> Seen {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => return unreadable(dir.path.clone(), &error.into()),
+        };
+        let Some(name) = entry.file_name().to_str() else {
+            let path = join(&dir.path, &entry.file_name().to_string_lossy());
+            return Seen::Skipped(Skipped { path, reason: SkipReason::NotUtf8 });
+        };
+        let path = join(&dir.path, name);
+        let real = dir.real.join(name);
+        let kind = entry.file_type();
+        if kind.is_dir() {
+            return Seen::Directory(Directory { path, real, hops: dir.hops.clone() });
+        }
+        if kind.is_symlink() {
+            return self.link(dir, path, entry.path());
+        }
+        match entry.metadata() {
+            Ok(metadata) => self.file(dir, path, real, &metadata),
+            Err(error) => unreadable(path, &error.into()),
+        }
+    }
+
+    fn link(&self, dir: &Directory, path: String, link: &Path) -> Seen {
+        let skip = |path, reason| Seen::Skipped(Skipped { path, reason });
+        if self.links == Links::Skip {
+            return skip(path, SkipReason::Link);
+        }
+        let target = match link.canonicalize() {
+            Ok(target) => target,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return skip(path, SkipReason::LinkDangling);
+            }
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
+                return skip(path, SkipReason::LinkLoop);
+            }
+            Err(error) => return unreadable(path, &error),
+        };
+        let Ok(real) = target.strip_prefix(self.root) else {
+            return skip(path, SkipReason::LinkOutside);
+        };
+        let real = real.to_owned();
+        match fs::symlink_metadata(&target) {
+            Ok(metadata) if metadata.is_dir() => {
+                let above = |dir: &PathBuf| dir.starts_with(&real);
+                if self.links != Links::Follow {
+                    skip(path, SkipReason::LinkToDirectory)
+                } else if above(&dir.real) || dir.hops.iter().any(above) {
+                    skip(path, SkipReason::LinkLoop)
+                } else {
+                    let hops = dir.hops.iter().chain([&dir.real]).cloned().collect();
+                    Seen::Directory(Directory { path, real, hops })
+                }
+            }
+            Ok(metadata) => self.file(dir, path, real, &metadata),
+            Err(error) => unreadable(path, &error),
+        }
+    }
+
+    fn file(&self, dir: &Directory, path: String, real: PathBuf, metadata: &fs::Metadata) -> Seen {
+        let skip = |path, reason| Seen::Skipped(Skipped { path, reason });
+        if !metadata.is_file() {
+            return skip(path, SkipReason::Special);
+        }
+        match names::unfit(&path, self.prefix_len) {
+            // Behind a link it is not ours to sweep.
+            Some(names::Unfit::Temporary) if dir.hops.is_empty() && real == Path::new(&path) => {
+                Seen::Leftover(path)
+            }
+            Some(unfit) => skip(path, SkipReason::Name(unfit)),
+            None => {
+                let modified = match metadata.modified() {
+                    Ok(time) => Timestamp::from(time),
+                    Err(error) => return unreadable(path, &error),
+                };
+                let target = (real != Path::new(&path)).then(|| real.into_boxed_path());
+                Seen::File(File { path: path.into(), size: metadata.len(), modified, target })
+            }
+        }
+    }
+}
+
+/// What vanished while it was looked at is simply no longer there.
+fn unreadable(path: String, error: &io::Error) -> Seen {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Seen::Nothing;
+    }
+    Seen::Skipped(Skipped { path, reason: SkipReason::Unreadable(error.to_string()) })
+}
+
+fn join(dir: &str, name: &str) -> String {
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}

@@ -1,0 +1,87 @@
+//! Deleting what the source no longer has, and what earlier runs left behind.
+
+use super::Context;
+use crate::{
+    error::{Cause, Error, Result},
+    plan::Deletion,
+    pool::for_each,
+    report::{Event, Report},
+    root::{Expected, State},
+    s3::MAX_DELETE_BATCH,
+};
+
+/// Deletes objects, in batches on the workers.
+pub(super) fn objects(
+    context: &Context,
+    deletions: &[Deletion],
+    report: &mut Report,
+    on_event: &mut dyn FnMut(Event),
+) {
+    let batches = deletions.chunks(MAX_DELETE_BATCH).take_while(|_| !context.cancel.is_cancelled());
+    let delete = |batch: &[Deletion]| -> Vec<(String, Result<()>)> {
+        let keys: Vec<String> = batch.iter().map(|deletion| context.key(&deletion.path)).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let paths = batch.iter().map(|deletion| deletion.path.to_string());
+        paths.zip(context.client.delete(&keys)).collect()
+    };
+    for_each(context.config.transfer.workers, batches, &delete, |outcomes| {
+        for (path, outcome) in outcomes {
+            match outcome {
+                Ok(()) => deleted(&path, report, on_event),
+                Err(error) => report.fail(error, on_event),
+            }
+        }
+    });
+    note_interruption(context, report);
+}
+
+/// Deletes local files, those that are still as they were seen.
+pub(super) fn files(
+    context: &Context,
+    deletions: &[Deletion],
+    report: &mut Report,
+    on_event: &mut dyn FnMut(Event),
+) {
+    for deletion in deletions {
+        if context.cancel.is_cancelled() {
+            break;
+        }
+        let state = State { size: deletion.size, modified: deletion.modified };
+        let expected = if deletion.is_link { Expected::Link } else { Expected::File(state) };
+        match remove(context, &deletion.path, expected) {
+            Ok(()) => deleted(&deletion.path, report, on_event),
+            Err(cause) => report.fail(Error::new("delete", &*deletion.path, cause), on_event),
+        }
+    }
+    note_interruption(context, report);
+}
+
+/// Removes the temporary files of runs that did not get to do so themselves.
+pub(super) fn sweep(
+    context: &Context,
+    leftovers: &[String],
+    report: &mut Report,
+    on_event: &mut dyn FnMut(Event),
+) {
+    for path in leftovers {
+        let removed = context.root.parent(path, false).map_err(Cause::Io);
+        if let Err(cause) = removed.and_then(|parent| parent.remove_any_file()) {
+            report.fail(Error::new("delete temporary file", path.as_str(), cause), on_event);
+        }
+    }
+}
+
+fn remove(context: &Context, path: &str, expected: Expected) -> Result<(), Cause> {
+    context.root.parent(path, false)?.remove(expected)
+}
+
+fn deleted(path: &str, report: &mut Report, on_event: &mut dyn FnMut(Event)) {
+    report.deleted += 1;
+    on_event(Event::Deleted { path });
+}
+
+fn note_interruption(context: &Context, report: &mut Report) {
+    if context.cancel.is_cancelled() && report.fatal.is_none() {
+        report.fatal = Some(Error::interrupted());
+    }
+}

@@ -1,0 +1,348 @@
+//! Carrying a plan out: transfers first, largest first, then deletions.
+//!
+//! Small objects are one job each. Large ones are cut up, and their pieces spread over all workers: a
+//! job begins it, one job a piece follows, one finishes it, or gives it up. Upload and download are the
+//! same course with different steps ([`Mover`]).
+
+mod delete;
+mod download;
+mod parts;
+mod upload;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+pub(crate) use parts::part_range;
+pub use parts::{MAX_PART_SIZE, MIN_PART_SIZE, part_size};
+
+use crate::{
+    cancel::Cancel,
+    config::Config,
+    error::{Error, Result},
+    plan::{Count, Direction, Plan, Transfer},
+    pool::{Flow, drive},
+    report::{Event, Progress, Report, Stage},
+    root::Root,
+    s3::Client,
+};
+
+/// What every job of a run works with.
+pub(crate) struct Context<'a> {
+    pub config: &'a Config,
+    pub client: &'a Client,
+    pub root: &'a Root,
+    pub cancel: &'a Cancel,
+    /// Bytes moved so far.
+    pub moved: AtomicU64,
+}
+
+impl Context<'_> {
+    fn key(&self, path: &str) -> String {
+        self.config.bucket.key(path)
+    }
+}
+
+/// The steps of moving one object. Each is done on a worker thread.
+trait Mover: Sync {
+    /// A large object under way.
+    type Large: Send + Sync;
+
+    /// Moves a small object at once.
+    fn whole(&self, transfer: &Transfer) -> Result<Moved>;
+    /// Begins a large one.
+    fn begin(&self, transfer: &Transfer) -> Result<Self::Large>;
+    /// How many pieces it has.
+    fn pieces(&self, large: &Self::Large) -> u64;
+    /// Moves one piece.
+    fn piece(&self, large: &Self::Large, index: u64) -> Result<()>;
+    /// Makes the pieces one object.
+    fn finish(&self, large: &Self::Large) -> Result<Moved>;
+    /// Gives it up, and cleans up behind it.
+    fn abandon(&self, large: &Self::Large) -> Result<()>;
+}
+
+/// An object that has arrived.
+struct Moved {
+    bytes: u64,
+    /// Whether its content was held against what the server says of it.
+    checked: bool,
+}
+
+/// Carries out a plan that the guards have let pass.
+pub(crate) fn run(context: &Context, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Report {
+    let begun = Instant::now();
+    let mut report = Report::new(plan.direction, plan.kept, plan.skipped);
+    delete::sweep(context, &plan.leftovers, &mut report, on_event);
+    let direction = plan.direction;
+    let mut transfers = plan.transfers;
+    transfers.sort_by_key(|transfer| std::cmp::Reverse(transfer.size(direction)));
+    match direction {
+        Direction::Backup => {
+            all(context, &upload::Uploader(context), direction, transfers, &mut report, on_event);
+        }
+        Direction::Restore => {
+            all(
+                context,
+                &download::Downloader(context),
+                direction,
+                transfers,
+                &mut report,
+                on_event,
+            );
+        }
+    }
+    if report.fatal.is_none() && context.cancel.is_cancelled() {
+        report.fatal = Some(Error::interrupted());
+    }
+    if report.fatal.is_some() {
+        // Nothing more.
+    } else if report.failed > 0 {
+        report.withheld = plan.deletions.len() as u64;
+    } else if !plan.deletions.is_empty() {
+        on_event(Event::Stage(Stage::Deleting { entries: plan.deletions.len() as u64 }));
+        match direction {
+            Direction::Backup => delete::objects(context, &plan.deletions, &mut report, on_event),
+            Direction::Restore => delete::files(context, &plan.deletions, &mut report, on_event),
+        }
+    }
+    report.elapsed = begun.elapsed();
+    report
+}
+
+fn all<M: Mover>(
+    context: &Context,
+    mover: &M,
+    direction: Direction,
+    transfers: Vec<Transfer>,
+    report: &mut Report,
+    on_event: &mut dyn FnMut(Event),
+) {
+    let mut total = Count::default();
+    transfers.iter().for_each(|transfer| total.add(transfer.size(direction)));
+    if transfers.is_empty() {
+        return;
+    }
+    on_event(Event::Stage(Stage::Transferring(total)));
+    let mut course = Course {
+        context,
+        mover,
+        direction,
+        total,
+        waiting: transfers.into_iter(),
+        large: BTreeMap::new(),
+        begun: 0,
+        ready: VecDeque::new(),
+        report,
+        on_event,
+    };
+    drive(context.config.transfer.workers, &mut course, &|job| perform(mover, job));
+}
+
+/// One step for a worker.
+enum Job<L> {
+    Whole(Transfer),
+    Begin(u64, Transfer),
+    Piece(u64, Arc<L>, u64),
+    Finish(u64, Arc<L>),
+    Abandon(u64, Arc<L>),
+}
+
+enum Outcome<L> {
+    Whole(Transfer, Result<Moved>),
+    Begun(u64, Transfer, Result<L>),
+    Piece(u64, Result<()>),
+    Finished(u64, Result<Moved>),
+    Abandoned(u64, Result<()>),
+}
+
+fn perform<M: Mover>(mover: &M, job: Job<M::Large>) -> Outcome<M::Large> {
+    match job {
+        Job::Whole(transfer) => {
+            let moved = mover.whole(&transfer);
+            Outcome::Whole(transfer, moved)
+        }
+        Job::Begin(id, transfer) => {
+            let large = mover.begin(&transfer);
+            Outcome::Begun(id, transfer, large)
+        }
+        Job::Piece(id, large, index) => Outcome::Piece(id, mover.piece(&large, index)),
+        Job::Finish(id, large) => Outcome::Finished(id, mover.finish(&large)),
+        Job::Abandon(id, large) => Outcome::Abandoned(id, mover.abandon(&large)),
+    }
+}
+
+/// A large object under way, as the caller's thread sees it.
+struct Large<L> {
+    transfer: Transfer,
+    /// `None` until it has begun.
+    steps: Option<Arc<L>>,
+    pieces: u64,
+    next_piece: u64,
+    under_way: u64,
+    failed: Option<Error>,
+}
+
+struct Course<'a, 'c, M: Mover> {
+    context: &'a Context<'c>,
+    mover: &'a M,
+    direction: Direction,
+    total: Count,
+    waiting: std::vec::IntoIter<Transfer>,
+    large: BTreeMap<u64, Large<M::Large>>,
+    begun: u64,
+    /// Steps that only wait for a worker: they come before anything new.
+    ready: VecDeque<Job<M::Large>>,
+    report: &'a mut Report,
+    on_event: &'a mut dyn FnMut(Event),
+}
+
+impl<M: Mover> Course<'_, '_, M> {
+    fn is_stopping(&self) -> bool {
+        self.report.fatal.is_some() || self.context.cancel.is_cancelled()
+    }
+
+    fn moved(&mut self, transfer: &Transfer, moved: Result<Moved>) {
+        match moved {
+            Ok(moved) => {
+                self.report.transferred.add(moved.bytes);
+                self.report.unchecked += u64::from(!moved.checked);
+                (self.on_event)(Event::Transferred { path: transfer.path(), bytes: moved.bytes });
+            }
+            Err(error) => self.report.fail(error, self.on_event),
+        }
+        self.tick();
+    }
+
+    /// Readies the last step of a large object, once no piece of it is under way any more.
+    fn wind_up(&mut self, id: u64) {
+        let stopping = self.is_stopping();
+        let Some(large) = self.large.get_mut(&id) else { return };
+        let Some(steps) = &large.steps else { return };
+        if large.under_way > 0 {
+            return;
+        }
+        if large.failed.is_some() || (stopping && large.next_piece < large.pieces) {
+            large.next_piece = large.pieces;
+            large.under_way = 1;
+            self.ready.push_back(Job::Abandon(id, Arc::clone(steps)));
+        } else if large.next_piece == large.pieces {
+            large.under_way = 1;
+            self.ready.push_back(Job::Finish(id, Arc::clone(steps)));
+        }
+    }
+}
+
+impl<M: Mover> Flow for Course<'_, '_, M> {
+    type Job = Job<M::Large>;
+    type Outcome = Outcome<M::Large>;
+
+    fn next(&mut self) -> Option<Self::Job> {
+        if self.is_stopping() {
+            let all: Vec<u64> = self.large.keys().copied().collect();
+            all.into_iter().for_each(|id| self.wind_up(id));
+            return self.ready.pop_front();
+        }
+        if let Some(job) = self.ready.pop_front() {
+            return Some(job);
+        }
+        // The oldest first, so that few are open at a time.
+        for (id, large) in &mut self.large {
+            if let Some(steps) = &large.steps
+                && large.failed.is_none()
+                && large.next_piece < large.pieces
+            {
+                let index = large.next_piece;
+                large.next_piece += 1;
+                large.under_way += 1;
+                return Some(Job::Piece(*id, Arc::clone(steps), index));
+            }
+        }
+        let transfer = self.waiting.next()?;
+        if transfer.size(self.direction) <= self.context.config.transfer.part_size {
+            return Some(Job::Whole(transfer));
+        }
+        let id = self.begun;
+        self.begun += 1;
+        let large = Large {
+            transfer: transfer.clone(),
+            steps: None,
+            pieces: 0,
+            next_piece: 0,
+            under_way: 0,
+            failed: None,
+        };
+        self.large.insert(id, large);
+        Some(Job::Begin(id, transfer))
+    }
+
+    fn done(&mut self, outcome: Self::Outcome) {
+        match outcome {
+            Outcome::Whole(transfer, moved) => self.moved(&transfer, moved),
+            Outcome::Begun(id, _, Ok(steps)) => {
+                if let Some(large) = self.large.get_mut(&id) {
+                    large.pieces = self.mover.pieces(&steps);
+                    large.steps = Some(Arc::new(steps));
+                }
+            }
+            Outcome::Begun(id, transfer, Err(error)) => {
+                self.large.remove(&id);
+                self.moved(&transfer, Err(error));
+            }
+            Outcome::Piece(id, outcome) => {
+                if let Some(large) = self.large.get_mut(&id) {
+                    large.under_way -= 1;
+                    if let Err(error) = outcome
+                        && large.failed.is_none()
+                    {
+                        if error.is_fatal() {
+                            self.report.fail(error.repeated(), self.on_event);
+                        }
+                        large.failed = Some(error);
+                    }
+                }
+                self.wind_up(id);
+                self.tick();
+            }
+            Outcome::Finished(id, moved) => {
+                if let Some(large) = self.large.get_mut(&id) {
+                    large.under_way -= 1;
+                    match moved {
+                        Ok(moved) => {
+                            if let Some(large) = self.large.remove(&id) {
+                                self.moved(&large.transfer, Ok(moved));
+                            }
+                        }
+                        Err(error) => {
+                            large.failed = Some(error);
+                            self.wind_up(id);
+                        }
+                    }
+                }
+            }
+            Outcome::Abandoned(id, abandoned) => {
+                if let Some(large) = self.large.remove(&id)
+                    && let Some(error) = large.failed
+                {
+                    self.moved(&large.transfer, Err(error));
+                }
+                if let Err(error) = abandoned {
+                    self.report.fail(error, self.on_event);
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let done = Count {
+            entries: self.report.transferred.entries,
+            bytes: self.context.moved.load(Ordering::Relaxed),
+        };
+        (self.on_event)(Event::Progress(Progress { done, total: self.total }));
+    }
+}

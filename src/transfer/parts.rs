@@ -1,0 +1,72 @@
+//! How large objects are cut up.
+
+use std::ops::Range;
+
+/// The smallest part of a multipart upload but the last, and the largest
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+pub const MIN_PART_SIZE: u64 = 5 << 20;
+/// See [`MIN_PART_SIZE`].
+pub const MAX_PART_SIZE: u64 = 5 << 30;
+/// The most parts of a multipart upload.
+pub const MAX_PARTS: u64 = 10_000;
+
+/// The size of the parts of an object of `size` bytes: the `wanted` one or, where 10,000 of these
+/// would not do, the smallest whole number of MiB that does. All in bytes.
+///
+/// ```
+/// assert_eq!(s3keep::part_size(1 << 30, 16 << 20), 16 << 20);
+/// assert_eq!(s3keep::part_size(5 << 40, 16 << 20), 525 << 20);
+/// ```
+pub fn part_size(size: u64, wanted: u64) -> u64 {
+    let least = size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20);
+    wanted.clamp(MIN_PART_SIZE, MAX_PART_SIZE).max(least)
+}
+
+/// The byte range of part `index` (from 0 on), and nothing beyond the last.
+pub(crate) fn part_range(size: u64, part_size: u64, index: u64) -> Range<u64> {
+    let start = (index * part_size).min(size);
+    start..(start + part_size).min(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_object_needs_more_parts_than_there_may_be() {
+        let mib = 1 << 20;
+        let sizes = [
+            0,
+            1,
+            5 * mib,
+            5 * mib + 1,
+            50_000 * mib,
+            50_000 * mib + 1,
+            160_000 * mib,
+            160_000 * mib + 1,
+            (5 << 40) - 1,
+            5 << 40,
+        ];
+        for size in sizes {
+            for wanted in [0, 5 * mib, 16 * mib, 17 * mib + 3, 5 << 30, u64::MAX] {
+                let part = part_size(size, wanted);
+                assert!((MIN_PART_SIZE..=MAX_PART_SIZE).contains(&part), "{size} {wanted}");
+                assert!(size.div_ceil(part) <= MAX_PARTS, "{size} {wanted}");
+                let fits = size.div_ceil(wanted.clamp(MIN_PART_SIZE, MAX_PART_SIZE)) <= MAX_PARTS;
+                assert_eq!(fits, part == wanted.clamp(MIN_PART_SIZE, MAX_PART_SIZE));
+            }
+        }
+    }
+
+    #[test]
+    fn the_ranges_of_the_parts_are_the_whole() {
+        for size in [1u64, 9, 10, 11, 25] {
+            let count = size.div_ceil(10);
+            let ranges: Vec<_> = (0..count).map(|n| part_range(size, 10, n)).collect();
+            assert_eq!(ranges[0].start, 0);
+            assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert_eq!(ranges[ranges.len() - 1].end, size);
+            assert!(ranges.iter().all(|range| !range.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The certificates of a store that is served over https.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{ServerConfig, crypto, pki_types};
+
+pub(super) struct Tls {
+    pub acceptor: TlsAcceptor,
+    /// The CA that a client has to trust, as PEM.
+    pub ca_pem: String,
+}
+
+/// A CA of our own and a server certificate signed by it. Two certificates, not one that signs
+/// itself: rustls refuses a CA certificate as a server's.
+pub(super) fn new() -> Tls {
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name.push(DnType::CommonName, "test CA");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    let ca_key = KeyPair::generate().expect("a key for the CA");
+    let ca_cert = ca.self_signed(&ca_key).expect("the CA's certificate");
+    let issuer = Issuer::new(ca, ca_key);
+
+    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let mut server = CertificateParams::new(names).expect("the server's names are plain");
+    server.distinguished_name.push(DnType::CommonName, "test store");
+    server.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().expect("a key for the server");
+    let cert = server.signed_by(&key, &issuer).expect("the server's certificate");
+
+    let key = pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    // The provider is named, as the process may hold more than one to choose from.
+    let mut config =
+        ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring speaks the default TLS versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key.into())
+            .expect("the certificate belongs to the key");
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Tls { acceptor: TlsAcceptor::from(Arc::new(config)), ca_pem: ca_cert.pem() }
+}
