@@ -185,6 +185,8 @@ pub enum SkipReason {
     FileInTheWay(String),
     /// A directory stands where a file would have to be.
     DirectoryInTheWay,
+    /// The store seems to keep this file, of another name, under this one.
+    Folded(String),
     /// Something that was left out itself stands in the way.
     SkippedInTheWay(String),
 }
@@ -205,6 +207,9 @@ impl fmt::Display for SkipReason {
             SkipReason::Unreadable(why) => write!(f, "it can't be read: {why}"),
             SkipReason::FileInTheWay(path) => write!(f, "the file {} is in the way", Shown(path)),
             SkipReason::DirectoryInTheWay => f.write_str("a directory of that name is in the way"),
+            SkipReason::Folded(path) => {
+                write!(f, "the store may have given this name to the file {}", Shown(path))
+            }
             SkipReason::SkippedInTheWay(path) => {
                 write!(f, "{}, which was left out, is in the way", Shown(path))
             }

@@ -15,7 +15,11 @@
 //! "Near" is the measured clock skew plus a second. What is in doubt is handed on to
 //! [`settle`](crate::settle), which reads the content; nothing here reads or asks anything.
 
-use std::{cmp::Ordering, collections::HashSet, fmt, mem};
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, HashSet},
+    fmt, mem,
+};
 
 use crate::{
     entry::{File, Object, SkipReason, Skipped, Timestamp},
@@ -233,10 +237,16 @@ pub fn plan(direction: Direction, scan: Scan, listing: Listing, clocks: &Clocks)
 
 impl Plan {
     fn backup(&mut self, mut merged: Merge, local: &Shields, clocks: &Clocks) {
+        let folded = merged.folded_files();
         while let Some(pair) = merged.next() {
             match pair {
                 (Some(file), Some(object)) => self.pair(file, object, clocks),
                 (Some(file), None) => self.transfer(Reason::Missing, Some(file), None),
+                (None, Some(object)) if folded.contains_key(&*object.path) => {
+                    let file = folded[&*object.path].clone();
+                    let reason = SkipReason::Folded(file);
+                    self.skipped.push(Skipped { path: object.path.into(), reason });
+                }
                 (None, Some(object)) if local.over(&object.path).is_none() => {
                     self.deletions.push(Deletion {
                         path: object.path,
@@ -358,17 +368,17 @@ impl Shields {
 
 /// Both sides in tree order, paired by path.
 pub(crate) struct Merge {
-    files: std::iter::Peekable<std::vec::IntoIter<File>>,
-    objects: std::iter::Peekable<std::vec::IntoIter<Object>>,
+    files: std::vec::IntoIter<File>,
+    objects: std::vec::IntoIter<Object>,
 }
 
 impl Merge {
     pub(crate) fn new(files: Vec<File>, objects: Vec<Object>) -> Merge {
-        Merge { files: files.into_iter().peekable(), objects: objects.into_iter().peekable() }
+        Merge { files: files.into_iter(), objects: objects.into_iter() }
     }
 
     pub(crate) fn next(&mut self) -> Option<(Option<File>, Option<Object>)> {
-        let order = match (self.files.peek(), self.objects.peek()) {
+        let order = match (self.files.as_slice().first(), self.objects.as_slice().first()) {
             (None, None) => return None,
             (Some(file), Some(object)) => tree_order(&file.path, &object.path),
             (Some(_), None) => Ordering::Less,
@@ -379,9 +389,17 @@ impl Merge {
         Some((file, object))
     }
 
+    /// The files that a store with file system manners keeps under another name, by that name:
+    /// SeaweedFS takes `a\\b` for `a/b`. Seen from here the object is one too many, but it is all there
+    /// is of the file.
+    fn folded_files(&self) -> HashMap<String, String> {
+        let odd = self.files.as_slice().iter().filter(|file| file.path.contains('\\'));
+        odd.map(|file| (file.path.replace('\\', "/"), file.path.to_string())).collect()
+    }
+
     /// Whether the next object stands under `path`.
-    fn object_under(&mut self, path: &str) -> bool {
-        self.objects.peek().is_some_and(|object| is_under(&object.path, path))
+    fn object_under(&self, path: &str) -> bool {
+        self.objects.as_slice().first().is_some_and(|object| is_under(&object.path, path))
     }
 }
 
@@ -648,6 +666,13 @@ mod tests {
         // In a bucket they can stand beside each other until the old one is deleted.
         let (up, deleted, left_out) = sides(&["a/b"], &["a"]).plan(Direction::Backup);
         assert_eq!((up, deleted, left_out), (owned(&["a/b"]), owned(&["a"]), owned(&[])));
+    }
+
+    #[test]
+    fn an_object_that_may_be_a_file_under_a_folded_name_is_not_deleted() {
+        let (up, deleted, left_out) = sides(&["a\\b"], &["a/b", "c"]).plan(Direction::Backup);
+        assert_eq!((up, deleted), (owned(&["a\\b"]), owned(&["c"])));
+        assert_eq!(left_out, owned(&["a/b"]));
     }
 
     #[test]

@@ -109,8 +109,8 @@ impl Address {
     }
 
     /// What to call the server in a message.
-    pub(super) fn server(&self) -> &str {
-        &self.base
+    pub(super) fn server(&self) -> String {
+        format!("{}://{}", self.region.scheme(), self.region.host())
     }
 }
 

@@ -1,0 +1,68 @@
+//! What keeps data from being deleted by mistake.
+
+use crate::support::{World, files};
+
+fn with_objects(count: usize) -> World {
+    let world = World::on_any_server();
+    for n in 0..count {
+        world.write(&format!("src/{n:03}"), "x");
+    }
+    world.expect(0, "backup src BUCKET --yes");
+    world
+}
+
+#[test]
+fn a_missing_source_deletes_nothing() {
+    let world = with_objects(3);
+    let run = world.expect(1, "backup unmounted BUCKET --yes");
+    run.assert_says("unmounted");
+    assert_eq!(world.keys().len(), 3);
+}
+
+#[test]
+fn an_empty_source_is_refused_unless_it_is_meant() {
+    let world = with_objects(3);
+    std::fs::create_dir(world.path("empty")).unwrap();
+    for line in ["backup empty BUCKET --yes", "backup empty BUCKET --mock"] {
+        world.expect(3, line).assert_says("the source is empty");
+    }
+    world.expect(3, "restore BUCKET/nothing/here src --yes").assert_says("the source is empty");
+    assert_eq!((world.keys().len(), files(&world.path("src")).len()), (3, 3));
+    world.expect(0, "backup empty BUCKET --yes --no-delete").assert_says("0 deleted");
+    world.expect(0, "backup empty BUCKET --yes --allow-empty").assert_says("3 deleted");
+    assert!(world.keys().is_empty());
+    // Empty against empty is nothing to do.
+    world.expect(0, "backup empty BUCKET --yes").assert_nothing_to_do();
+    world.expect(0, "restore BUCKET empty --yes").assert_nothing_to_do();
+}
+
+#[test]
+fn deleting_most_of_the_target_is_refused_unless_it_is_meant() {
+    let world = with_objects(120);
+    world.write("other/000", "x");
+    world.expect(3, "backup other BUCKET --yes").assert_says("119 of the target's 120 entries");
+    world.expect(3, "backup other BUCKET --yes --max-delete 118");
+    world.expect(3, "backup other BUCKET --yes --max-delete 99%");
+    assert_eq!(world.keys().len(), 120);
+    world.expect(0, "backup other BUCKET --yes --no-delete").assert_says("0 deleted");
+    world.expect(0, "backup other BUCKET --yes --max-delete=119").assert_says("119 deleted");
+    assert_eq!(world.keys(), ["000"]);
+
+    world.expect(3, "restore BUCKET src --yes");
+    assert_eq!(files(&world.path("src")).len(), 120);
+    world.expect(0, "restore BUCKET src --yes --max-delete 100%").assert_says("119 deleted");
+    assert_eq!(files(&world.path("src")).len(), 1);
+}
+
+#[test]
+fn without_a_terminal_and_without_yes_nothing_is_done() {
+    let world = World::on_any_server();
+    world.write("src/a", "a");
+    let run = world.expect(3, "backup src BUCKET");
+    run.assert_says("1 to upload");
+    run.assert_says("--yes");
+    assert!(world.keys().is_empty());
+    world.expect(0, "backup src BUCKET --yes");
+    // With nothing to do there is nothing to ask.
+    world.expect(0, "backup src BUCKET");
+}

@@ -1,0 +1,155 @@
+//! What a directory can hold that a bucket can't, and the other way round.
+
+use std::{fs, os::unix::fs::symlink};
+
+use crate::support::{World, files};
+
+#[test]
+fn links_to_files_inside_count_as_files_and_the_others_are_named() {
+    let world = World::on_any_server();
+    world.write("src/file", "content");
+    world.write("src/dir/other", "other");
+    world.write("outside", "secret");
+    symlink("file", world.path("src/to-file")).unwrap();
+    symlink(world.path("src/file"), world.path("src/to-file-absolute")).unwrap();
+    symlink("dir", world.path("src/to-dir")).unwrap();
+    symlink("../outside", world.path("src/out")).unwrap();
+    symlink("nowhere", world.path("src/dangling")).unwrap();
+    symlink("loop", world.path("src/loop")).unwrap();
+    symlink("..", world.path("src/dir/up")).unwrap();
+    // What stands under a link's name in the bucket is not known to be unwanted.
+    world.put_object("to-dir/kept", b"kept");
+    world.put_object("dangling", b"kept");
+    let run = world.expect(2, "backup src BUCKET --yes");
+    for line in [
+        "to-dir: a symbolic link to a directory",
+        "out: a symbolic link that leads out of the directory",
+        "dangling: a symbolic link to nothing",
+        "loop: a symbolic link that leads back to itself",
+        "dir/up: a symbolic link to a directory",
+    ] {
+        run.assert_says(line);
+    }
+    let keys = ["dangling", "dir/other", "file", "to-dir/kept", "to-file", "to-file-absolute"];
+    assert_eq!(world.keys(), keys);
+    assert_eq!(world.get_object("to-file"), b"content");
+    assert_eq!(world.get_object("to-file-absolute"), b"content");
+
+    let run = world.expect(2, "backup src BUCKET/skipped --yes --links skip");
+    run.assert_says("2 uploaded");
+    let run = world.expect(2, "backup src BUCKET/followed --yes --links=follow");
+    run.assert_says("dir/up: a symbolic link that leads back to itself");
+    run.assert_says("out: a symbolic link that leads out");
+    assert_eq!(world.get_object("followed/to-dir/other"), b"other");
+}
+
+#[test]
+fn nothing_is_restored_through_a_link() {
+    let world = World::on_any_server();
+    world.put_object("link/file", b"evil");
+    world.put_object("inside/file", b"evil");
+    world.put_object("to-file", b"new content");
+    world.put_object("fine", b"fine");
+    world.write("outside/file", "precious");
+    world.write("dst/real/file", "precious");
+    symlink("../outside", world.path("dst/link")).unwrap();
+    symlink("real", world.path("dst/inside")).unwrap();
+    symlink("real/file", world.path("dst/to-file")).unwrap();
+    let run = world.expect(2, "restore BUCKET dst --yes --no-delete");
+    run.assert_says("link/file: link, which was left out, is in the way");
+    run.assert_says("inside/file: inside, which was left out, is in the way");
+    assert_eq!(fs::read(world.path("outside/file")).unwrap(), b"precious");
+    assert_eq!(fs::read(world.path("dst/real/file")).unwrap(), b"precious");
+    // The link itself gives way to the file that has its name.
+    assert!(!world.path("dst/to-file").is_symlink());
+    assert_eq!(fs::read(world.path("dst/to-file")).unwrap(), b"new content");
+    assert_eq!(fs::read(world.path("dst/fine")).unwrap(), b"fine");
+}
+
+#[test]
+fn a_file_and_a_directory_of_one_name_leave_each_other_alone() {
+    let world = World::on_any_server();
+    world.put_object("file/under", b"object");
+    world.put_object("dir", b"object");
+    world.put_object("empty", b"object");
+    world.write("dst/file", "file");
+    world.write("dst/dir/under", "under");
+    fs::create_dir(world.path("dst/empty")).unwrap();
+    let run = world.expect(2, "restore BUCKET dst --yes");
+    run.assert_says("file/under: the file file is in the way");
+    run.assert_says("dir: a directory of that name is in the way");
+    run.assert_says("empty: a directory of that name is in the way");
+    let expected = [("dir/under", "under"), ("file", "file")]
+        .map(|(path, content)| (path.to_owned(), content.as_bytes().to_vec()));
+    assert_eq!(files(&world.path("dst")), expected.into());
+}
+
+#[test]
+fn sockets_and_pipes_are_named_and_hold_nobody_up() {
+    let world = World::on_any_server();
+    world.write("src/a", "a");
+    let _socket = std::os::unix::net::UnixListener::bind(world.path("src/socket")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(world.path("src/pipe")).status();
+    assert!(made.unwrap().success());
+    let run = world.expect(2, "backup src BUCKET --yes");
+    run.assert_says("socket: neither a file nor a directory");
+    run.assert_says("pipe: neither a file nor a directory");
+    run.assert_says("1 uploaded");
+}
+
+#[test]
+fn unfinished_downloads_of_earlier_runs_are_swept_and_never_backed_up() {
+    let world = World::on_any_server();
+    world.write("src/a", "a");
+    world.write("src/dir/.s3keep-0123456789abcdef.part", "unfinished");
+    world.write("src/dir/.s3keep-notes.part", "the user's own");
+    world.put_object(".s3keep-0123456789abcdee.part", b"who would do that");
+    world.expect(2, "backup src BUCKET --mock");
+    assert!(world.path("src/dir/.s3keep-0123456789abcdef.part").exists());
+    world.expect(2, "backup src BUCKET --yes").assert_says("temporary files");
+    assert!(!world.path("src/dir/.s3keep-0123456789abcdef.part").exists());
+    assert_eq!(world.keys(), [".s3keep-0123456789abcdee.part", "a", "dir/.s3keep-notes.part"]);
+    world.write("src/.s3keep-0123456789abcdef.part", "unfinished");
+    world.expect(2, "restore BUCKET src --yes");
+    assert_eq!(files(&world.path("src")).len(), 2);
+}
+
+#[test]
+fn a_restored_file_has_its_objects_time_and_its_predecessors_mode() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let world = World::on_any_server();
+    world.write("src/script", "#!/bin/sh");
+    world.expect(0, "backup src BUCKET --yes");
+    world.write("dst/script", "older");
+    fs::set_permissions(world.path("dst/script"), fs::Permissions::from_mode(0o751)).unwrap();
+    world.expect(0, "restore BUCKET dst --yes");
+    let metadata = fs::metadata(world.path("dst/script")).unwrap();
+    assert_eq!(metadata.mode() & 0o777, 0o751);
+    let (listed, _) = world.s3().head_object("script").unwrap();
+    let time = metadata.modified().unwrap();
+    assert_eq!(metadata.mtime_nsec(), 0);
+    assert_eq!(httpdate::fmt_http_date(time), listed.last_modified.unwrap());
+}
+
+#[test]
+fn cleanup_removes_nested_empty_directories_and_nothing_else() {
+    let world = World::on_any_server();
+    world.write("dir/kept/deep/file", "file");
+    for empty in ["dir/a/b/c", "dir/kept/empty", "dir/a/d", "elsewhere/empty"] {
+        fs::create_dir_all(world.path(empty)).unwrap();
+    }
+    fs::create_dir_all(world.path("dir/linked")).unwrap();
+    symlink("../../elsewhere", world.path("dir/linked/link")).unwrap();
+    let mock = world.expect(0, "cleanup --mock dir");
+    mock.assert_says("5 empty directories to remove");
+    assert!(world.path("dir/a/b/c").exists());
+    world.expect(0, "cleanup dir").assert_says("5 empty directories removed");
+    assert!(!world.path("dir/a").exists() && !world.path("dir/kept/empty").exists());
+    assert!(world.path("dir/kept/deep/file").exists() && world.path("elsewhere/empty").exists());
+    assert!(world.path("dir/linked/link").is_symlink());
+    world.expect(0, "cleanup -p dir").assert_says("0 empty directories removed");
+    fs::create_dir(world.path("bare")).unwrap();
+    world.expect(0, "cleanup bare");
+    assert!(world.path("bare").exists(), "the root stays, however empty");
+    world.expect(1, "cleanup nowhere");
+}

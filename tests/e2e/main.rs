@@ -1,0 +1,15 @@
+//! The command from end to end, over HTTP, against a server that checks signatures.
+//!
+//! `any_server` runs in process with `cargo test`, and against a real server when the environment names
+//! one; the rest needs what only the in-process server can do.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod any_server;
+mod decision;
+mod embedding;
+mod faults;
+mod large;
+mod requests;
