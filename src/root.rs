@@ -74,7 +74,8 @@ impl Root {
     pub(crate) fn lock(&self) -> Result<Lock> {
         let shown = self.path.display().to_string();
         let fail = |error: io::Error| Error::new("lock directory", shown.clone(), error);
-        let file = self.dir.try_clone().map_err(fail)?.into_std_file();
+        // A handle for paths only, which is what `dir` holds, can't be locked.
+        let file = self.dir.open(".").map_err(fail)?.into_std();
         match file.try_lock() {
             Err(fs::TryLockError::WouldBlock) => Err(Refusal::Busy(shown).into()),
             // Some network file systems lock no directories: better unlocked than not at all.

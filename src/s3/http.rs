@@ -184,11 +184,6 @@ impl Http {
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: body.into_reader() })
     }
 
-    /// Breaks all connections, so that whoever waits for one stops waiting.
-    pub(super) fn shut_down(&self) {
-        self.agent.clone().shutdown();
-    }
-
     /// The small requests that obtain credentials; they are not S3's, and have time limits of their own.
     pub(super) fn fetcher() -> impl Fn(FetchRequest) -> Result<FetchReply, String> {
         let agent: Agent = Config::builder()

@@ -175,11 +175,6 @@ impl Client {
         self.skew.load(Ordering::Relaxed)
     }
 
-    /// Breaks all connections.
-    pub(crate) fn shut_down(&self) {
-        self.http.shut_down();
-    }
-
     /// One page of the objects under `prefix`, from `token` on.
     pub(crate) fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<Page> {
         let mut query = vec![("encoding-type", "url"), ("list-type", "2"), ("prefix", prefix)];

@@ -54,12 +54,8 @@ impl Downloader<'_> {
         let made = self.0.root.parent(path, true).and_then(|parent| parent.temporary());
         made.map_err(|error| Error::new("create file", path, error))
     }
-}
 
-impl Mover for Downloader<'_> {
-    type Large = Download;
-
-    fn whole(&self, transfer: &Transfer) -> Result<Moved> {
+    fn small(&self, transfer: &Transfer) -> Result<Moved> {
         let object = transfer.object.as_ref().ok_or_else(|| not_planned(transfer))?;
         let fail = |cause| Error::new("download", transfer.path(), cause);
         let temporary = self.temporary(&object.path)?;
@@ -80,6 +76,18 @@ impl Mover for Downloader<'_> {
         };
         temporary.keep(expected(transfer), object.modified).map_err(fail)?;
         Ok(Moved { bytes: object.size, checked })
+    }
+}
+
+impl Mover for Downloader<'_> {
+    type Large = Download;
+
+    fn whole(&self, transfer: &Transfer) -> Result<Moved> {
+        match self.small(transfer) {
+            // What was damaged on its way may well arrive whole the next time.
+            Err(error) if matches!(error.cause(), Cause::Corrupt(_)) => self.small(transfer),
+            other => other,
+        }
     }
 
     fn begin(&self, transfer: &Transfer) -> Result<Download> {

@@ -1,1 +1,287 @@
+//! Getting at the bucket: regions, TLS, and every source of credentials.
 
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use crate::support::{
+    World, run,
+    store::{self, Fault, Store, WrongRegion},
+};
+
+fn world() -> World {
+    let world = World::in_process();
+    world.write("dir/a", "a");
+    world.write("dir/b", "b");
+    world
+}
+
+#[test]
+fn a_bucket_in_another_region_is_followed_there() {
+    for wrong in [WrongRegion::Redirect, WrongRegion::Malformed] {
+        let world = world();
+        world.store().set_bucket_region(store::BUCKET, "eu-west-1");
+        world.store().set_wrong_region(wrong);
+        world.expect(0, "backup dir BUCKET --yes --workers 1").assert_says("2 uploaded");
+        // The first request finds the region, and no other asks again.
+        assert_eq!(world.store().requests().len(), 1 + 1 + 2);
+        world.store().clear_requests();
+        world.expect(0, "verify dir BUCKET --region eu-west-1");
+        assert_eq!(world.store().requests().len(), 1);
+    }
+}
+
+#[test]
+fn the_region_comes_from_flag_environment_and_profile_in_this_order() {
+    let world = world();
+    world.store().set_bucket_region(store::BUCKET, "ap-south-2");
+    world.write(".aws/config", "[default]\nregion = ap-south-2\n[profile other]\nregion = other\n");
+    let requests = |vars: &[(&str, &str)], args: &[&str]| {
+        world.store().clear_requests();
+        let url = format!("s3://{}", world.bucket);
+        let mut command = world.command();
+        command.envs(vars.iter().copied()).args(["backup", "dir", &url, "--mock"]).args(args);
+        assert_eq!(run(&mut command).code, 0);
+        world.store().requests().len()
+    };
+    assert_eq!(requests(&[], &[]), 1);
+    assert_eq!(requests(&[], &["--region", "wrong"]), 2);
+    assert_eq!(requests(&[("AWS_REGION", "wrong")], &[]), 2);
+    assert_eq!(requests(&[("AWS_REGION", "wrong")], &["--region=ap-south-2"]), 1);
+    assert_eq!(requests(&[("AWS_REGION", "ap-south-2"), ("AWS_PROFILE", "other")], &[]), 1);
+    assert_eq!(requests(&[("AWS_PROFILE", "other")], &[]), 2);
+}
+
+#[test]
+fn https_is_checked_against_the_bundle_of_certificates() {
+    let world = World::on(Store::start_tls());
+    world.write("dir/a", vec![b'a'; 300_000]);
+    world.write("dir/b", "b");
+    let url = format!("s3://{}", world.bucket);
+    let refused = run(world.command().args(["backup", "dir", &url, "--yes", "--retries", "0"]));
+    assert_eq!(refused.code, 1, "{refused:?}");
+    refused.assert_says("certificate");
+    assert!(world.store().keys().is_empty());
+
+    fs::write(world.path("ca.pem"), world.store().ca_pem()).unwrap();
+    let with_bundle =
+        |args: &[&str]| run(world.command().env("AWS_CA_BUNDLE", world.path("ca.pem")).args(args));
+    assert_eq!(with_bundle(&["backup", "dir", &url, "--yes"]).code, 0);
+    assert_eq!(with_bundle(&["restore", &url, "back", "--yes"]).code, 0);
+    assert_eq!(fs::read(world.path("back/a")).unwrap(), vec![b'a'; 300_000]);
+    // TLS covers the way, the checksum the rest.
+    let put = world.store().requests_of("PutObject").remove(0);
+    assert_eq!(put.headers["x-amz-content-sha256"], "UNSIGNED-PAYLOAD");
+    assert!(put.headers.contains_key("x-amz-checksum-crc64nvme"));
+
+    fs::write(world.path("ca.pem"), "no certificate").unwrap();
+    with_bundle(&["backup", "dir", &url, "--yes"]).assert_says("no certificate in it");
+}
+
+#[test]
+fn over_http_the_payload_is_signed_and_has_a_checksum() {
+    let world = world();
+    world.expect(0, "backup dir BUCKET --yes");
+    let put = world.store().requests_of("PutObject").remove(0);
+    assert_eq!(put.headers["x-amz-content-sha256"].len(), 64);
+    assert!(put.headers.contains_key("x-amz-checksum-crc64nvme"));
+    world.expect(0, "backup dir BUCKET/plain --yes --checksum-algorithm none");
+    let put = world.store().requests_of("PutObject").pop().unwrap();
+    assert!(put.headers.keys().all(|name| !name.contains("checksum")), "{:?}", put.headers);
+    for algorithm in ["crc32", "crc32c", "sha1", "sha256"] {
+        let run = world
+            .run(&format!("backup dir BUCKET/{algorithm} --yes --checksum-algorithm {algorithm}"));
+        assert_eq!(run.code, 0, "{run:?}");
+        world.expect(0, &format!("verify dir BUCKET/{algorithm}"));
+    }
+}
+
+#[test]
+fn unsigned_requests_read_what_is_public() {
+    let world = world();
+    world.expect(0, "backup dir BUCKET --yes");
+    world.store().clear_requests();
+    let url = format!("s3://{}", world.bucket);
+    let mut command = world.command();
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.args(["restore", &url, "back", "--yes", "--unsigned"]);
+    let refused = run(&mut command);
+    assert_eq!(refused.code, 1);
+    refused.assert_says("permission denied (AccessDenied)");
+    world.store().allow_anonymous();
+    assert_eq!(run(&mut command).code, 0);
+    assert!(world.store().requests().iter().all(|r| !r.headers.contains_key("authorization")));
+}
+
+/// The command without credentials in the environment.
+fn keyless(world: &World, vars: &[(&str, &str)]) -> crate::support::Run {
+    let url = format!("s3://{}", world.bucket);
+    let mut command = world.command();
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.env_remove("AWS_EC2_METADATA_DISABLED").envs(vars.iter().copied());
+    run(command.args(["backup", "dir", &url, "--yes", "--workers", "1"]))
+}
+
+#[test]
+fn keys_come_from_profiles() {
+    let world = world();
+    world.store().allow_key("PROFILEKEY", "profile/secret+key");
+    let file =
+        "[default]\naws_access_key_id = PROFILEKEY\naws_secret_access_key = profile/secret+key\n";
+    world.write(".aws/credentials", file);
+    let run = keyless(&world, &[]);
+    assert_eq!(run.code, 0, "{run:?}");
+    // The test has just made it readable for all.
+    run.assert_says("warning:");
+    run.assert_says(".aws/credentials");
+    assert!(!format!("{run:?}").contains("profile/secret"));
+    assert!(
+        world.store().requests().iter().all(|r| r.headers["authorization"].contains("PROFILEKEY"))
+    );
+}
+
+#[test]
+fn credentials_that_expire_in_the_middle_of_a_run_are_renewed() {
+    let world = world();
+    for n in 1..=2 {
+        world.store().allow_session(&format!("KEY{n}"), "secret", &format!("token{n}"));
+    }
+    let script = "#!/bin/sh\necho x >> \"$HOME/calls\"\nn=$(wc -l < \"$HOME/calls\" | tr -d ' ')\n\
+        echo \"{\\\"Version\\\": 1, \\\"AccessKeyId\\\": \\\"KEY$n\\\", \\\"SecretAccessKey\\\": \\\"secret\\\", \
+        \\\"SessionToken\\\": \\\"token$n\\\", \\\"Expiration\\\": \\\"2999-01-01T00:00:00Z\\\"}\"\n";
+    world.write("process", script);
+    fs::set_permissions(world.path("process"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let config = format!("[default]\ncredential_process = {}\n", world.path("process").display());
+    world.write(".aws/config", config);
+    // The second upload finds the first credentials expired.
+    world.store().fault(Fault::on("PutObject").skip(1).times(1).status(400, "ExpiredToken"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let run = keyless(&world, &[("PATH", &path)]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(world.store().keys(), ["a", "b"]);
+    let keys: Vec<bool> = world
+        .store()
+        .requests()
+        .iter()
+        .map(|r| r.headers["authorization"].contains("KEY2"))
+        .collect();
+    assert_eq!(keys, [false, false, false, true]);
+    assert_eq!(fs::read_to_string(world.path("calls")).unwrap().lines().count(), 2);
+}
+
+/// Answers each request with what `answer` makes of its first line, headers and body.
+fn serve(answer: impl Fn(&str) -> String + Send + 'static) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut request = String::new();
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                request += &line;
+                if line.trim().is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            request += &String::from_utf8_lossy(&body);
+            let body = answer(&request);
+            log.lock().unwrap().push(request);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            stream.write_all((head + &body).as_bytes()).unwrap();
+        }
+    });
+    (url, seen)
+}
+
+const KEYS: &str = r#"{"AccessKeyId": "SERVED", "SecretAccessKey": "secret", "Token": "token",
+    "Expiration": "2999-01-01T00:00:00Z", "Code": "Success"}"#;
+
+#[test]
+fn keys_come_from_a_container() {
+    let world = world();
+    world.store().allow_session("SERVED", "secret", "token");
+    let (url, seen) = serve(|_| KEYS.to_owned());
+    let run = keyless(
+        &world,
+        &[
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{url}/keys")),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "open sesame"),
+        ],
+    );
+    assert_eq!(run.code, 0, "{run:?}");
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 1, "asked once for the whole run");
+    assert!(seen[0].starts_with("GET /keys ") && seen[0].contains("open sesame"), "{seen:?}");
+}
+
+#[test]
+fn keys_come_from_the_instance_metadata_of_version_2() {
+    let world = world();
+    world.store().allow_session("SERVED", "secret", "token");
+    let (url, seen) = serve(|request| {
+        let answer = match request.split(' ').nth(1).unwrap_or_default() {
+            "/latest/api/token" => "metadata-token",
+            path if path.trim_end_matches('/').ends_with("security-credentials") => "the-role",
+            _ => KEYS,
+        };
+        answer.to_owned()
+    });
+    let run = keyless(&world, &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url)]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let seen = seen.lock().unwrap();
+    assert!(seen[0].starts_with("PUT /latest/api/token "), "{seen:?}");
+    assert!(seen[1..].iter().all(|request| request.contains("metadata-token")), "{seen:?}");
+    assert!(seen[2].contains("/security-credentials/the-role "), "{seen:?}");
+}
+
+#[test]
+fn keys_come_from_a_web_identity() {
+    let world = world();
+    world.store().allow_session("SERVED", "secret", "token");
+    world.write("token-file", "the web identity");
+    let (url, seen) = serve(|_| {
+        "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
+         <SessionToken>token</SessionToken><SecretAccessKey>secret</SecretAccessKey>\
+         <Expiration>2999-01-01T00:00:00Z</Expiration><AccessKeyId>SERVED</AccessKeyId></Credentials>\
+         </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+            .to_owned()
+    });
+    let file = world.path("token-file");
+    let run = keyless(
+        &world,
+        &[
+            ("AWS_ENDPOINT_URL_STS", &url),
+            ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/backup"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_str().unwrap()),
+        ],
+    );
+    assert_eq!(run.code, 0, "{run:?}");
+    let seen = seen.lock().unwrap();
+    assert!(
+        seen[0].starts_with("POST / ") && !seen[0].lines().next().unwrap().contains("identity")
+    );
+    assert!(
+        seen[0].contains("WebIdentityToken=the+web+identity")
+            || seen[0].contains("WebIdentityToken=the%20web%20identity"),
+        "{seen:?}"
+    );
+}

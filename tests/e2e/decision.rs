@@ -1,1 +1,112 @@
+//! The decision rule where clocks are apart, times mean nothing, and ETags are no MD5s.
 
+use std::fs;
+
+use crate::support::{
+    World, files, noise, set_age,
+    store::{Checksum, Object},
+};
+
+#[test]
+fn the_fixed_points_hold_whatever_the_servers_clock_says() {
+    for shift in [-800, -300, -2, 2, 300, 800] {
+        let world = World::in_process();
+        world.store().shift_clock(shift);
+        for age in [0, 1, 100, 299, 301, 3_600] {
+            world.write(&format!("src/{age}"), format!("{age}"));
+            set_age(&world.path(&format!("src/{age}")), age);
+        }
+        world.expect(0, "backup src BUCKET --yes").assert_says("6 uploaded");
+        world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
+        world.expect(0, "restore BUCKET back --yes").assert_says("6 downloaded");
+        world.expect(0, "restore BUCKET back --yes").assert_nothing_to_do();
+        world.expect(0, "backup back BUCKET --yes").assert_nothing_to_do();
+        // A change is seen, though the server's clock may say that it is older than the object.
+        fs::write(world.path("src/100"), "1OO").unwrap();
+        world.expect(0, "backup src BUCKET --yes").assert_says("1 uploaded");
+        assert_eq!(&world.store().get("100").unwrap().body[..], b"1OO", "{shift}");
+    }
+}
+
+#[test]
+fn a_time_in_the_future_is_not_sent_for_ever() {
+    let world = World::in_process();
+    world.write("src/future", "f");
+    set_age(&world.path("src/future"), -86_400);
+    world.expect(0, "backup src BUCKET --yes").assert_says("1 uploaded");
+    world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
+    fs::write(world.path("src/future"), "F").unwrap();
+    set_age(&world.path("src/future"), -86_400);
+    world.expect(0, "backup src BUCKET --yes").assert_says("1 uploaded");
+    world.expect(0, "restore BUCKET src --yes").assert_nothing_to_do();
+}
+
+#[test]
+fn what_the_content_cannot_settle_is_sent_once_and_then_known() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    let object = Object::new("a").etag("opaque").last_modified(world.store().now());
+    world.store().put_object("a", object);
+    set_age(&world.path("src/a"), 0);
+    world.expect(0, "backup src BUCKET --yes").assert_says("doubt");
+    world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
+}
+
+#[test]
+fn a_large_file_written_just_before_is_not_sent_twice() {
+    let world = World::in_process();
+    world.write("src/large", noise(1, 11 << 20));
+    set_age(&world.path("src/large"), 0);
+    world.expect(0, "backup src BUCKET --yes --part-size 5MiB");
+    world.expect(0, "backup src BUCKET --yes --part-size 5MiB").assert_nothing_to_do();
+}
+
+#[test]
+fn content_decides_where_it_is_asked_to() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    world.write("src/b", "b");
+    world.expect(0, "backup src BUCKET --yes");
+    // A change that neither the size nor the time shows.
+    world.write("src/a", "A");
+    world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
+    // A time that shows a change where there is none.
+    set_age(&world.path("src/b"), -5);
+    let run = world.expect(0, "backup src BUCKET --yes --checksum");
+    run.assert_says("1 uploaded");
+    run.assert_says("content");
+    assert_eq!(&world.store().get("a").unwrap().body[..], b"A");
+    world.write("src/a", "x");
+    world.expect(0, "restore BUCKET src --yes --checksum").assert_says("1 downloaded");
+    assert_eq!(files(&world.path("src"))["a"], b"A");
+}
+
+#[test]
+fn an_etag_that_is_no_md5_is_not_corruption() {
+    let world = World::in_process();
+    let past = world.store().now() - std::time::Duration::from_secs(60);
+    let md5_like = "0123456789abcdef0123456789abcdef";
+    let kms = Object::new("under KMS").etag(md5_like).last_modified(past);
+    let kms = Object { metadata: Default::default(), ..kms };
+    world.store().put_object("with-checksum", kms);
+    let parts =
+        Object::new("parts").etag(&format!("{md5_like}-2")).no_checksum().last_modified(past);
+    world.store().put_object("parts", parts);
+    let odd = Object::new("odd").etag("not-an-md5").no_checksum().last_modified(past);
+    world.store().put_object("odd", odd);
+    let mut known = Object::new("known").etag("opaque").last_modified(past);
+    known.checksum = Some(Checksum::of("SHA256", b"known"));
+    world.store().put_object("known", known);
+
+    let run = world.expect(0, "restore BUCKET back --yes");
+    run.assert_says("4 downloaded");
+    run.assert_says("2 could not be checked");
+    world.expect(0, "restore BUCKET back --yes").assert_nothing_to_do();
+    // Verified where something speaks for it, else unknown: never taken for good, nor for bad.
+    let run = world.expect(2, "verify back BUCKET");
+    run.assert_says("2 the same");
+    run.assert_says("0 different, 2 unknown");
+    world.expect(0, "verify back BUCKET --read-data").assert_says("4 the same");
+    fs::write(world.path("back/odd"), "ODD").unwrap();
+    world.expect(2, "verify back BUCKET --read-data").assert_says("content      odd");
+}

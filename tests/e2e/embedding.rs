@@ -1,1 +1,163 @@
+//! The library inside another program.
 
+use std::{sync::mpsc, thread};
+
+use s3keep::{
+    Access, AccessOptions, Cancel, Cause, Config, Direction, Env, Event, Keeper, Refusal, Stage,
+    exit,
+};
+
+use crate::support::{
+    World, files, noise,
+    store::{self, Fault},
+};
+
+fn config(world: &World, dir: &str, prefix: &str) -> Config {
+    let env = Env::default()
+        .set("AWS_ACCESS_KEY_ID", store::ACCESS_KEY)
+        .set("AWS_SECRET_ACCESS_KEY", store::SECRET_KEY)
+        .set("AWS_CONFIG_FILE", "/nonexistent")
+        .set("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
+    let options =
+        AccessOptions { endpoint: Some(world.endpoint().to_owned()), ..AccessOptions::default() };
+    let access = Access::resolve(options, env).unwrap();
+    let url = format!("s3://{}/{prefix}", world.bucket).parse().unwrap();
+    Config::new(world.path(dir), url, access)
+}
+
+#[test]
+fn plan_then_execute_with_events_on_the_callers_thread() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    world.write("src/b", noise(1, 1_000_000));
+    world.store().put("p/gone", b"gone");
+    let keeper = Keeper::new(config(&world, "src", "p")).unwrap();
+    let caller = thread::current().id();
+    let mut stages = Vec::new();
+    let mut transferred = Vec::new();
+    let mut deleted = Vec::new();
+    let mut last_progress = None;
+    let mut on_event = |event: Event| {
+        assert_eq!(thread::current().id(), caller);
+        match event {
+            Event::Stage(stage) => stages.push(stage),
+            Event::Transferred { path, bytes } => transferred.push((path.to_owned(), bytes)),
+            Event::Deleted { path } => deleted.push(path.to_owned()),
+            Event::Progress(progress) => last_progress = Some(progress),
+            _ => {}
+        }
+    };
+    let plan = keeper.plan(Direction::Backup, &mut on_event).unwrap();
+    assert_eq!((plan.transfers.len(), plan.deletions.len()), (2, 1));
+    assert_eq!(world.store().keys(), ["p/gone"]);
+    let report = keeper.execute(plan, &mut on_event).unwrap();
+    assert_eq!(
+        (report.transferred.entries, report.deleted, report.exit_code()),
+        (2, 1, exit::DONE)
+    );
+    assert_eq!(world.store().keys(), ["p/a", "p/b"]);
+    transferred.sort();
+    assert_eq!(transferred, [("a".to_owned(), 1), ("b".to_owned(), 1_000_000)]);
+    assert_eq!(deleted, ["gone"]);
+    assert!(matches!(
+        stages[..],
+        [Stage::Looking, Stage::Transferring(_), Stage::Deleting { entries: 1 }]
+    ));
+    let progress = last_progress.unwrap();
+    assert_eq!((progress.done, progress.total), (report.transferred, report.transferred));
+    assert_eq!(keeper.verify(false, &mut |_| {}).unwrap().exit_code(), exit::DONE);
+    let again = keeper.plan(Direction::Backup, &mut |_| {}).unwrap();
+    assert!(again.is_empty());
+}
+
+#[test]
+fn several_runs_at_once_in_one_process() {
+    let world = World::in_process();
+    for run in 0..4 {
+        for n in 0..20 {
+            world.write(&format!("src{run}/{n}"), format!("{run} {n}"));
+        }
+    }
+    thread::scope(|scope| {
+        for run in 0..4 {
+            let world = &world;
+            scope.spawn(move || {
+                let up =
+                    Keeper::new(config(world, &format!("src{run}"), &format!("p{run}"))).unwrap();
+                let plan = up.plan(Direction::Backup, &mut |_| {}).unwrap();
+                up.execute(plan, &mut |_| {}).unwrap();
+                let down =
+                    Keeper::new(config(world, &format!("back{run}"), &format!("p{run}"))).unwrap();
+                let plan = down.plan(Direction::Restore, &mut |_| {}).unwrap();
+                assert_eq!(down.execute(plan, &mut |_| {}).unwrap().transferred.entries, 20);
+            });
+        }
+    });
+    for run in 0..4 {
+        assert_eq!(
+            files(&world.path(&format!("src{run}"))),
+            files(&world.path(&format!("back{run}")))
+        );
+    }
+}
+
+#[test]
+fn a_run_can_be_stopped_from_another_thread() {
+    let world = World::in_process();
+    for n in 0..200 {
+        world.write(&format!("src/{n:03}"), "x");
+    }
+    let mut config = config(&world, "src", "");
+    config.transfer.workers = 2;
+    let keeper = Keeper::new(config).unwrap();
+    let cancel: Cancel = keeper.cancel();
+    world.store().fault(Fault::on("PutObject").skip(20).times(1).run(move |_| cancel.cancel()));
+    world.store().put("gone", b"gone");
+    let plan = keeper.plan(Direction::Backup, &mut |_| {}).unwrap();
+    let report = keeper.execute(plan, &mut |_| {}).unwrap();
+    assert_eq!(report.exit_code(), exit::INTERRUPTED);
+    assert!(report.fatal.unwrap().is_interrupted());
+    assert!((20..100).contains(&report.transferred.entries), "{}", report.transferred.entries);
+    assert!(world.store().get("gone").is_some());
+    // It stays stopped.
+    assert!(keeper.plan(Direction::Backup, &mut |_| {}).unwrap_err().is_interrupted());
+}
+
+#[test]
+fn two_runs_in_one_directory_keep_out_of_each_others_way() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    let first = Keeper::new(config(&world, "src", "first")).unwrap();
+    let second = Keeper::new(config(&world, "src", "second")).unwrap();
+    let (entered, wait_entered) = mpsc::channel();
+    let (release, wait_release) = mpsc::channel::<()>();
+    let wait_release = std::sync::Mutex::new(wait_release);
+    world.store().fault(Fault::on("PutObject").key("first/a").times(1).run(move |_| {
+        entered.send(()).unwrap();
+        let _ = wait_release.lock().unwrap().recv();
+    }));
+    thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            let plan = first.plan(Direction::Backup, &mut |_| {}).unwrap();
+            first.execute(plan, &mut |_| {}).unwrap()
+        });
+        wait_entered.recv().unwrap();
+        let plan = second.plan(Direction::Backup, &mut |_| {}).unwrap();
+        let refused = second.execute(plan, &mut |_| {}).unwrap_err();
+        assert!(matches!(refused.cause(), Cause::Refused(Refusal::Busy(_))), "{refused}");
+        assert_eq!(refused.exit_code(), exit::REFUSED);
+        release.send(()).unwrap();
+        assert_eq!(run.join().unwrap().exit_code(), exit::DONE);
+    });
+    assert_eq!(files(&world.path("src")).len(), 1, "no lock file is left");
+    let plan = second.plan(Direction::Backup, &mut |_| {}).unwrap();
+    assert_eq!(second.execute(plan, &mut |_| {}).unwrap().exit_code(), exit::DONE);
+}
+
+#[test]
+fn no_secret_is_in_what_debug_shows() {
+    let world = World::in_process();
+    let config = config(&world, "src", "");
+    let shown = format!("{config:?} {:?}", config.access);
+    assert!(!shown.contains(store::SECRET_KEY), "{shown}");
+}

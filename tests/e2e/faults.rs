@@ -1,1 +1,142 @@
+//! Failures: named, counted, in the exit code, and no reason to stop the rest.
 
+use crate::support::{World, files, store::Fault};
+
+fn world() -> World {
+    let world = World::in_process();
+    for name in ["a", "b", "c"] {
+        world.write(&format!("src/{name}"), name);
+    }
+    world
+}
+
+#[test]
+fn passing_trouble_is_waited_out() {
+    let world = world();
+    for operation in ["ListObjectsV2", "PutObject"] {
+        world.store().fault(Fault::on(operation).times(1).status(503, "SlowDown"));
+        world.store().fault(Fault::on(operation).times(1).status(500, "InternalError"));
+        world.store().fault(Fault::on(operation).times(1).close());
+        world.store().fault(Fault::on(operation).times(1).close_after());
+    }
+    world.expect(0, "backup src BUCKET --yes").assert_says("3 uploaded");
+    world.store().fault(Fault::on("GetObject").times(1).cut_body(0));
+    world.store().fault(Fault::on("GetObject").times(1).status(503, "SlowDown"));
+    world.expect(0, "restore BUCKET back --yes").assert_says("3 downloaded");
+    assert_eq!(files(&world.path("src")), files(&world.path("back")));
+}
+
+#[test]
+fn the_server_says_how_long_to_wait() {
+    let world = world();
+    world.store().fault(
+        Fault::on("ListObjectsV2").times(1).status(503, "SlowDown").header("retry-after", "1"),
+    );
+    let begun = std::time::Instant::now();
+    world.expect(0, "backup src BUCKET --yes");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
+}
+
+#[test]
+fn one_bad_file_does_not_stop_the_others_but_the_deletions() {
+    let world = world();
+    world.store().put("renamed from b", b"b");
+    world.store().fault(Fault::on("PutObject").key("b").status(403, "AccessDenied"));
+    let run = world.expect(2, "backup src BUCKET --yes");
+    run.assert_says("upload b: permission denied (AccessDenied)");
+    run.assert_says("2 uploaded");
+    // The object may be all that is left of the file that could not be uploaded.
+    run.assert_says("1 deletions were not made because not everything was transferred");
+    assert_eq!(world.store().keys(), ["a", "c", "renamed from b"]);
+    world.store().clear_faults();
+    world.expect(0, "backup src BUCKET --yes").assert_says("1 deleted");
+}
+
+#[test]
+fn a_deletion_that_fails_is_named_and_the_others_are_made() {
+    let world = world();
+    for key in ["x", "y", "z"] {
+        world.store().put(key, b"gone");
+    }
+    world.store().deny_delete("y");
+    let run = world.expect(2, "backup src BUCKET --yes");
+    run.assert_says("delete y: permission denied (AccessDenied)");
+    run.assert_says("2 deleted");
+    assert_eq!(world.store().keys(), ["a", "b", "c", "y"]);
+}
+
+#[test]
+fn a_fatal_failure_stops_all_at_once() {
+    let world = world();
+    world.store().put("gone", b"gone");
+    world.store().fault(Fault::on("PutObject").skip(1).status(403, "InvalidAccessKeyId"));
+    let run = world.expect(1, "backup src BUCKET --yes --workers 1");
+    run.assert_says("the server does not know this access key");
+    assert_eq!(world.store().keys(), ["a", "gone"]);
+    assert_eq!(world.store().count("DeleteObjects"), 0);
+}
+
+#[test]
+fn a_listing_that_fails_or_lies_changes_nothing() {
+    let lies = [
+        Fault::on("ListObjectsV2").skip(1).status(500, "InternalError"),
+        Fault::on("ListObjectsV2").skip(1).status(403, "AccessDenied"),
+        Fault::on("ListObjectsV2").skip(1).body("<html>captive portal</html>"),
+        Fault::on("ListObjectsV2").skip(1).truncate_body(300),
+        Fault::on("ListObjectsV2").skip(1).cut_body(300),
+    ];
+    for lie in lies {
+        let world = world();
+        world.expect(0, "backup src BUCKET --yes");
+        world.write("src/only here", "x");
+        world.store().set_page_size(2);
+        world.store().fault(lie);
+        for line in ["restore BUCKET src --yes --retries 1", "backup src BUCKET --yes --retries 1"]
+        {
+            world.store().clear_requests();
+            let run = world.expect(1, line);
+            assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
+            assert_eq!(files(&world.path("src")).len(), 4);
+            assert_eq!(world.store().keys(), ["a", "b", "c"]);
+        }
+    }
+}
+
+#[test]
+fn an_object_that_is_gone_since_the_listing_is_named() {
+    let world = world();
+    world.expect(0, "backup src BUCKET --yes");
+    world.store().fault(Fault::on("GetObject").key("b").times(1).run(|store| {
+        store.remove("b");
+    }));
+    world.write("back/b", "an older b");
+    let run = world.expect(2, "restore BUCKET back --yes");
+    run.assert_says("download b: the object does not exist (any more) (NoSuchKey)");
+    assert_eq!(files(&world.path("back"))["b"], b"an older b");
+}
+
+#[test]
+fn what_arrives_damaged_never_gets_its_name() {
+    let world = world();
+    world.expect(0, "backup src BUCKET --yes");
+    world.store().fault(Fault::on("GetObject").key("b").flip_body(0));
+    world.write("back/b", "an older b");
+    let run = world.expect(2, "restore BUCKET back --yes --retries 1");
+    run.assert_says("download b: the bytes that arrived do not match the object's checksum");
+    assert_eq!(files(&world.path("back"))["b"], b"an older b");
+    assert_eq!(files(&world.path("back")).len(), 3, "no temporary file is left");
+    // Once is waited out.
+    world.store().clear_faults();
+    world.store().fault(Fault::on("GetObject").key("b").times(1).flip_body(0));
+    world.expect(0, "restore BUCKET back --yes");
+    assert_eq!(files(&world.path("back"))["b"], b"b");
+}
+
+#[test]
+fn what_is_damaged_on_its_way_to_the_server_is_refused_and_sent_again() {
+    let world = world();
+    world.store().fault(Fault::on("PutObject").key("b").times(1).flip_request_body(0));
+    world.expect(0, "backup src BUCKET --yes");
+    assert_eq!(&world.store().get("b").unwrap().body[..], b"b");
+    assert_eq!(world.store().count("PutObject"), 4);
+}

@@ -11,17 +11,28 @@ fn both_spellings_work() {
         .expect(0, &format!("backup -b {bucket} -p dir --region us-east-1 --yes"))
         .assert_says("1 uploaded");
     world.expect(0, "backup dir BUCKET --yes").assert_nothing_to_do();
-    world.expect(0, &format!("restore --bucket {bucket} --prefix back --yes")).assert_says("1 downloaded");
+    world
+        .expect(0, &format!("restore --bucket {bucket} --prefix back --yes"))
+        .assert_says("1 downloaded");
     world.expect(0, &format!("verify -b {bucket} -p back")).assert_says("1 the same");
 }
 
 #[test]
 fn usage_errors_are_exit_1_and_help_is_exit_0() {
     let world = World::on_any_server();
-    for line in ["backup", "backup onlyone", "nonsense", "backup dir s3://", "restore dir BUCKET",
-                 "backup dir BUCKET --nonsense", "backup dir BUCKET --max-delete many",
-                 "backup dir BUCKET --workers 0", "backup dir BUCKET --part-size 1MiB",
-                 "verify dir BUCKET --yes", "backup dir BUCKET --endpoint-url ftp://x"] {
+    for line in [
+        "backup",
+        "backup onlyone",
+        "nonsense",
+        "backup dir s3://",
+        "restore dir BUCKET",
+        "backup dir BUCKET --nonsense",
+        "backup dir BUCKET --max-delete many",
+        "backup dir BUCKET --workers 0",
+        "backup dir BUCKET --part-size 1MiB",
+        "verify dir BUCKET --yes",
+        "backup dir BUCKET --endpoint-url ftp://x",
+    ] {
         let run = world.expect(1, line);
         assert!(run.stdout.is_empty() && !run.stderr.is_empty(), "{line}: {run:#?}");
     }
@@ -53,8 +64,16 @@ fn what_every_user_meets_once_is_one_clear_sentence() {
         &[("AWS_SECRET_ACCESS_KEY", "wrong")],
         &["backup", "dir", &url, "--yes"],
     );
-    fails("the bucket does not exist", &[], &["backup", "dir", "s3://no-such-bucket-here", "--yes"]);
-    fails("the bucket does not exist", &[], &["restore", "s3://no-such-bucket-here", "dir", "--yes"]);
+    fails(
+        "the bucket does not exist",
+        &[],
+        &["backup", "dir", "s3://no-such-bucket-here", "--yes"],
+    );
+    fails(
+        "the bucket does not exist",
+        &[],
+        &["restore", "s3://no-such-bucket-here", "dir", "--yes"],
+    );
     fails(
         "http://127.0.0.1:9: connection refused",
         &[],
@@ -79,9 +98,15 @@ fn json_lines_say_what_the_text_says() {
     let lines: Vec<serde_json::Value> =
         run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let of = |kind: &str| lines.iter().find(|line| line["type"] == kind).expect(kind);
-    assert_eq!((of("upload")["path"].as_str(), of("upload")["size"].as_u64()), (Some("a b"), Some(1)));
+    assert_eq!(
+        (of("upload")["path"].as_str(), of("upload")["size"].as_u64()),
+        (Some("a b"), Some(1))
+    );
     assert_eq!(of("upload")["reason"], "missing");
-    assert_eq!((of("delete")["path"].as_str(), of("delete")["size"].as_u64()), (Some("gone"), Some(5)));
+    assert_eq!(
+        (of("delete")["path"].as_str(), of("delete")["size"].as_u64()),
+        (Some("gone"), Some(5))
+    );
     assert_eq!(of("left out")["path"], "dangling");
     assert_eq!(of("plan")["transfer"]["entries"], 1);
     let summary = of("summary");

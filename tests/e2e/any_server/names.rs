@@ -5,15 +5,69 @@ use crate::support::{World, files};
 /// Each a path; all of them can stand in one directory.
 fn hostile() -> Vec<String> {
     let mut names: Vec<String> = [
-        "with space", " leading", "trailing ", "two  spaces", "plus+sign", "a+b c+d", "percent%41",
-        "%2e%2e", "%", "100%", "amp&ersand", "<tag>", "quote\"s", "apos'trophe", "semi;colon",
-        "question?mark", "hash#tag", "equals=sign", "at@sign", "colon:", "comma,",
-        "star*", "brackets[1]", "{braces}", "pipe|", "caret^", "tilde~", "back`tick", "dollar$",
-        "bang!", "(parens)", "tab\there", "line\nfeed", "carriage\rreturn", "\u{1}\u{2}\u{1f}",
-        "delete\u{7f}", "nel\u{85}", "emoji \u{1f600}\u{1f468}\u{200d}\u{1f469}", "caf\u{e9}",
-        "cafe\u{301}", "\u{fffd}", "\u{fffe}\u{ffff}", "\u{202e}rtl", "\u{feff}bom", "...", "..a",
-        "a..", ".hidden", "-dash", "--yes", "CON", "a-b", "a/b", "a0", "b/c/d", "b.c", "b/c-d",
-        "~user", "$HOME", "&amp;", "&#10;", "s3:", "x=y&z=w",
+        "with space",
+        " leading",
+        "trailing ",
+        "two  spaces",
+        "plus+sign",
+        "a+b c+d",
+        "percent%41",
+        "%2e%2e",
+        "%",
+        "100%",
+        "amp&ersand",
+        "<tag>",
+        "quote\"s",
+        "apos'trophe",
+        "semi;colon",
+        "question?mark",
+        "hash#tag",
+        "equals=sign",
+        "at@sign",
+        "colon:",
+        "comma,",
+        "star*",
+        "brackets[1]",
+        "{braces}",
+        "pipe|",
+        "caret^",
+        "tilde~",
+        "back`tick",
+        "dollar$",
+        "bang!",
+        "(parens)",
+        "tab\there",
+        "line\nfeed",
+        "carriage\rreturn",
+        "\u{1}\u{2}\u{1f}",
+        "delete\u{7f}",
+        "nel\u{85}",
+        "emoji \u{1f600}\u{1f468}\u{200d}\u{1f469}",
+        "caf\u{e9}",
+        "cafe\u{301}",
+        "\u{fffd}",
+        "\u{fffe}\u{ffff}",
+        "\u{202e}rtl",
+        "\u{feff}bom",
+        "...",
+        "..a",
+        "a..",
+        ".hidden",
+        "-dash",
+        "--yes",
+        "CON",
+        "a-b",
+        "a/b",
+        "a0",
+        "b/c/d",
+        "b.c",
+        "b/c-d",
+        "~user",
+        "$HOME",
+        "&amp;",
+        "&#10;",
+        "s3:",
+        "x=y&z=w",
     ]
     .map(str::to_owned)
     .into();
@@ -74,7 +128,10 @@ fn a_key_of_more_than_1000_bytes_stops_the_run_before_anything_is_changed() {
     world.put_object(&format!("{}/gone", "p".repeat(100)), b"to be deleted");
 
     let run = world.expect(3, &format!("backup src BUCKET/{} --yes", "p".repeat(100)));
-    assert!(run.stderr.contains(&"x".repeat(240)) && run.stderr.contains(&"y".repeat(240)), "{run:?}");
+    assert!(
+        run.stderr.contains(&"x".repeat(240)) && run.stderr.contains(&"y".repeat(240)),
+        "{run:?}"
+    );
     assert_eq!(world.keys().len(), 1);
     world.expect(0, "backup src BUCKET --yes --no-delete").assert_says("3 uploaded");
 }

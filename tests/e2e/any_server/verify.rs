@@ -19,7 +19,9 @@ fn every_kind_of_difference_is_found_and_named() {
     world.write("dir/new", "new");
     let keys = world.keys();
     let run = world.expect(2, "verify dir BUCKET");
-    for line in ["content      content", "size         size", "only remote  gone", "only local   new"] {
+    for line in
+        ["content      content", "size         size", "only remote  gone", "only local   new"]
+    {
         run.assert_says(line);
     }
     run.assert_says("1 the same");
