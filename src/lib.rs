@@ -1,7 +1,7 @@
 //! s3keep keeps a directory in an S3 bucket and gets it back. Blocking: threads and channels, no async.
 //!
 //! Objects are plain: the key is the path, the body is the file. What to do is decided from name, size
-//! and time of the last change ([`plan`]'s table); a backup makes the bucket mirror the directory, a
+//! and time of the last change; a backup makes the bucket mirror the directory, a
 //! restore makes the directory mirror the bucket. The way through is one:
 //!
 //! ```text

@@ -30,7 +30,7 @@ use credentials::Provider;
 pub(crate) use http::Payload;
 use http::{Answer, Http};
 pub use profile::Env;
-use wire::{Address, Credentials, Signer};
+use wire::{Address, Credentials, Signer, ToSign};
 pub(crate) use wire::{Page, parse_page};
 
 use crate::{
@@ -545,15 +545,9 @@ impl Client {
             if let Some(token) = wire::session_token(credentials) {
                 add(HeaderName::from_static("x-amz-security-token"), token)?;
             }
-            let authorization = self.signer.authorization(
-                call.method,
-                &url,
-                &headers,
-                &sha256,
-                address,
-                credentials,
-                time,
-            )?;
+            let request =
+                ToSign { method: call.method, url: &url, headers: &headers, payload: &sha256 };
+            let authorization = self.signer.authorization(&request, address, credentials, time)?;
             let mut value = HeaderValue::from_str(&authorization).map_err(|_| {
                 Cause::Config("the access key has characters no header can hold".to_owned())
             })?;
@@ -657,4 +651,38 @@ fn backoff(failed: u32, cause: &Cause, random: f64) -> Duration {
         _ => Duration::ZERO,
     };
     asked + ceiling.mul_f64(random.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_never_fall_below_what_the_server_asks() {
+        let network = Cause::Network(String::new());
+        let pause = |failed, random| backoff(failed, &network, random).as_millis();
+        assert_eq!([0, 1, 2, 3].map(|failed| pause(failed, 1.0)), [200, 400, 800, 1_600]);
+        assert_eq!([7, 100, u32::MAX].map(|failed| pause(failed, 1.0)), [20_000; 3]);
+        assert_eq!(pause(3, 0.0), 0);
+        let asked = |seconds| Cause::S3 {
+            status: 503,
+            code: "SlowDown".to_owned(),
+            message: String::new(),
+            retry_after: Some(seconds),
+        };
+        assert_eq!(backoff(0, &asked(7), 0.0).as_secs(), 7);
+        assert_eq!(backoff(0, &asked(u64::MAX), 0.0).as_secs(), 60);
+    }
+
+    #[test]
+    fn clocks_that_may_agree_do() {
+        const S: i64 = 1_000_000_000;
+        // The Date of an answer, the local time before and after.
+        assert_eq!(clock_offset(100 * S, 100 * S + 5, 100 * S + 9), 0);
+        assert_eq!(clock_offset(100 * S, 99 * S, 100 * S), 0);
+        assert_eq!(clock_offset(100 * S, 100 * S + S - 1, 101 * S + 1), 0);
+        assert_eq!(clock_offset(400 * S, 100 * S, 100 * S + 10), 301 * S);
+        assert_eq!(clock_offset(100 * S, 400 * S, 401 * S), -301 * S);
+        assert_eq!(clock_offset(i64::MAX, i64::MIN, i64::MIN), i64::MAX);
+    }
 }

@@ -48,8 +48,27 @@ impl Address {
     ) -> Result<Address, Cause> {
         let wrong =
             |error: &dyn std::fmt::Display| Cause::Config(format!("region {region}: {error}"));
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if region.is_empty() || !region.bytes().all(plain) {
+            return Err(wrong(&"not a name that a region has"));
+        }
         let region = match (endpoint, region.parse::<Region>()) {
             (Some(endpoint), _) => {
+                let host = endpoint
+                    .strip_prefix("https://")
+                    .or_else(|| endpoint.strip_prefix("http://"))
+                    .ok_or_else(|| {
+                        Cause::Config(format!(
+                            "endpoint {endpoint}: it must begin with http:// or https://"
+                        ))
+                    })?;
+                if host.contains('@') {
+                    // Not repeated: there may be a password in it.
+                    return Err(Cause::Config("the endpoint must not hold a user name".to_owned()));
+                }
+                if host.trim_matches('/').is_empty() {
+                    return Err(Cause::Config(format!("endpoint {endpoint}: no host in it")));
+                }
                 Region::Custom { region: region.to_owned(), endpoint: endpoint.to_owned() }
             }
             // rust-s3 takes the name of a region that it doesn't know for a host name.
@@ -75,9 +94,6 @@ impl Address {
         // `Url` drops the default port, as the Host header has to.
         let base = Url::parse(&place.url())
             .map_err(|error| Cause::Config(format!("endpoint {}: {error}", place.url())))?;
-        if base.host().is_none() || !matches!(base.scheme(), "http" | "https") {
-            return Err(Cause::Config(format!("endpoint {base}: not an http or https URL")));
-        }
         let base = base.as_str().trim_end_matches('/').to_owned();
         Ok(Address { base, path_style, region })
     }
@@ -121,6 +137,16 @@ pub(super) struct Signer {
     cached: RwLock<Option<Arc<SigningKey>>>,
 }
 
+/// What a signature covers.
+pub(super) struct ToSign<'a> {
+    pub method: &'a str,
+    pub url: &'a Url,
+    /// All of them are covered.
+    pub headers: &'a HeaderMap,
+    /// The SHA-256 of the body in hexadecimal, or what stands for it.
+    pub payload: &'a str,
+}
+
 struct SigningKey {
     date: time::Date,
     region: Region,
@@ -129,13 +155,10 @@ struct SigningKey {
 }
 
 impl Signer {
-    /// Signs a request; all of `headers` are covered.
+    /// Signs a request.
     pub(super) fn authorization(
         &self,
-        method: &str,
-        url: &Url,
-        headers: &HeaderMap,
-        payload: &str,
+        request: &ToSign,
         address: &Address,
         credentials: &Arc<Credentials>,
         time: SystemTime,
@@ -144,8 +167,9 @@ impl Signer {
         let time = OffsetDateTime::from(time);
         let region = &address.region;
         let key = self.key(&time, region, credentials).map_err(wrong)?;
-        let request = signing::canonical_request(method, url, headers, payload).map_err(wrong)?;
-        let to_sign = signing::string_to_sign(&time, region, &request).map_err(wrong)?;
+        let ToSign { method, url, headers, payload } = request;
+        let canonical = signing::canonical_request(method, url, headers, payload).map_err(wrong)?;
+        let to_sign = signing::string_to_sign(&time, region, &canonical).map_err(wrong)?;
         let mut hmac = signing::HmacSha256::new_from_slice(&key.key)
             .map_err(|error| Cause::Config(format!("signing: {error}")))?;
         hmac.update(to_sign.as_bytes());
@@ -359,4 +383,135 @@ pub(super) fn amz_date(time: SystemTime) -> String {
 /// The server's `Date` header.
 pub(super) fn http_date(text: &str) -> Option<SystemTime> {
     httpdate::parse_http_date(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the AWS documentation, "GET Object":
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>.
+    #[test]
+    fn the_signature_is_that_of_the_documentation() {
+        let credentials = Arc::new(
+            credentials(
+                "AKIAIOSFODNN7EXAMPLE".to_owned(),
+                "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned(),
+                None,
+                None,
+            )
+            .unwrap(),
+        );
+        let address = Address::new("examplebucket", "us-east-1", None, Addressing::Auto).unwrap();
+        let url = address.url(Some("test.txt"), &[]).unwrap();
+        let mut headers = HeaderMap::new();
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let time = humantime::parse_rfc3339("2013-05-24T00:00:00Z").unwrap();
+        headers.insert("host", "examplebucket.s3.amazonaws.com".parse().unwrap());
+        headers.insert("range", "bytes=0-9".parse().unwrap());
+        headers.insert("x-amz-content-sha256", empty.parse().unwrap());
+        headers.insert("x-amz-date", amz_date(time).parse().unwrap());
+        let signer = Signer::default();
+        for _ in 0..2 {
+            let request = ToSign { method: "GET", url: &url, headers: &headers, payload: empty };
+            let authorization =
+                signer.authorization(&request, &address, &credentials, time).unwrap();
+            assert_eq!(
+                authorization,
+                "AWS4-HMAC-SHA256 \
+                 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,\
+                 SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,\
+                 Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        let url = |bucket: &str, region: &str, endpoint: Option<&str>, style| {
+            let address = Address::new(bucket, region, endpoint, style).unwrap();
+            let bucket = address.url(None, &[("prefix", "a/ +")]).unwrap().to_string();
+            (address.url(Some("a/b c+%\u{e9}~"), &[]).unwrap().to_string(), bucket)
+        };
+        use Addressing::{Auto, Path, Virtual};
+        let cases = [
+            ("bkt", "us-east-1", None, Auto, "https://bkt.s3.amazonaws.com/", "/"),
+            ("bkt", "eu-central-1", None, Auto, "https://bkt.s3.eu-central-1.amazonaws.com/", "/"),
+            ("bkt", "xx-new-7", None, Auto, "https://bkt.s3.xx-new-7.amazonaws.com/", "/"),
+            ("b.k.t", "us-east-1", None, Auto, "https://s3.amazonaws.com/b.k.t/", ""),
+            ("bkt", "us-east-1", None, Path, "https://s3.amazonaws.com/bkt/", ""),
+            ("bkt", "r", Some("http://[::1]:80/"), Auto, "http://[::1]/bkt/", ""),
+            ("bkt", "r", Some("https://h:443"), Auto, "https://h/bkt/", ""),
+            ("bkt", "r", Some("https://h:9000/base/"), Auto, "https://h:9000/base/bkt/", ""),
+            ("bkt", "r", Some("http://h:9000"), Virtual, "http://bkt.h:9000/", "/"),
+        ];
+        for (bucket, region, endpoint, style, base, slash) in cases {
+            let (object, listing) = url(bucket, region, endpoint, style);
+            assert_eq!(object, format!("{base}a/b%20c%2B%25%C3%A9~"));
+            let expected = format!("{}{slash}?prefix=a%2F%20%2B", base.trim_end_matches('/'));
+            assert_eq!(listing, expected);
+        }
+        for endpoint in ["ftp://h", "http://", "not a url"] {
+            assert!(Address::new("bkt", "r", Some(endpoint), Auto).is_err(), "{endpoint}");
+        }
+    }
+
+    fn page(inner: &str) -> Result<Page, Cause> {
+        parse_page(&format!(
+            "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <Name>b</Name>{inner}</ListBucketResult>"
+        ))
+    }
+
+    fn contents(key: &str, time: &str) -> String {
+        format!(
+            "<Contents><Key>{key}</Key><LastModified>{time}</LastModified>\
+             <ETag>&quot;d41d8cd98f00b204e9800998ecf8427e&quot;</ETag><Size>5368709120</Size></Contents>"
+        )
+    }
+
+    #[test]
+    fn a_listing_says_keys_sizes_and_whole_seconds() {
+        let encoded = "<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
+             <NextContinuationToken>t+/=</NextContinuationToken>";
+        let found = page(&format!(
+            "{encoded}{}{}",
+            contents("a+b%2Bc%25%0A/%C3%A9", "2024-02-29T12:34:56.789Z"),
+            contents("%ff", "2024-02-29T12:34:56Z")
+        ))
+        .unwrap();
+        assert_eq!(found.next.as_deref(), Some("t+/="));
+        let first = &found.objects[0];
+        assert_eq!(first.key.as_deref(), Ok("a b+c%\n/\u{e9}"));
+        assert_eq!((first.size, first.modified), (5 << 30, Timestamp::from_secs(1_709_210_096)));
+        assert_eq!(first.etag, ETag::parse("d41d8cd98f00b204e9800998ecf8427e"));
+        assert_eq!(found.objects[1].key, Err(vec![0xff]));
+        // A store that doesn't know the encoding says so by saying nothing.
+        let plain = page(&contents("a+b%2B", "2024-02-29T12:34:56Z")).unwrap();
+        assert_eq!(plain.objects[0].key.as_deref(), Ok("a+b%2B"));
+        assert_eq!(plain.next, None);
+    }
+
+    #[test]
+    fn what_is_no_listing_is_an_error() {
+        for text in
+            ["", "<", "<html></html>", "{}", "<ListBucketResult/>", "<Error><Code>x</Code></Error>"]
+        {
+            assert!(parse_page(text).is_err(), "{text}");
+        }
+        assert!(page("<IsTruncated>true</IsTruncated>").is_err());
+        assert!(page(&contents("a", "yesterday")).is_err());
+        assert!(page("<Contents><Key>a</Key></Contents>").is_err());
+    }
+
+    #[test]
+    fn an_error_in_a_200_is_an_error() {
+        let done =
+            "<CompleteMultipartUploadResult><ETag>\"x-1\"</ETag></CompleteMultipartUploadResult>";
+        assert!(parse_completed(done).is_ok());
+        for text in ["", "<Error><Code>InternalError</Code><Message>m</Message></Error>", "<x/>"] {
+            assert!(parse_completed(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_error("<Error><Code>A</Code></Error>"), Some(("A".into(), String::new())));
+    }
 }

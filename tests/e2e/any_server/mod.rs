@@ -1,5 +1,6 @@
 //! What must hold on every S3 server.
 
+mod aws;
 mod command_line;
 mod guards;
 mod local;

@@ -1,0 +1,52 @@
+//! The bucket belongs to everyone: `aws s3 sync` and s3keep read what the other wrote.
+//!
+//! Runs where `scripts/aws-cli` has put the AWS CLI at hand.
+
+use std::process::Command;
+
+use crate::support::{World, files, noise, run};
+
+fn world() -> World {
+    let world = World::on_any_server();
+    world.write("src/a.txt", "a");
+    world.write("src/empty", "");
+    world.write("src/with space/plus+sign & more.bin", noise(1, 300_000));
+    world.write("src/with space/caf\u{e9} \u{1f600}", "unicode");
+    // Larger than the part size of either.
+    world.write("src/large", noise(2, 20 << 20));
+    world
+}
+
+/// `None` where there is no AWS CLI.
+fn aws(world: &World, args: &[&str]) -> Option<()> {
+    let aws = std::env::var("S3KEEP_TEST_AWS").ok()?;
+    let mut command = Command::new(aws);
+    let ours = world.command();
+    command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("AWS_DEFAULT_REGION", "us-east-1").current_dir(world.path(""));
+    let done = run(command.args(["s3", "sync", "--only-show-errors"]).args(args));
+    assert_eq!(done.code, 0, "{done:#?}");
+    Some(())
+}
+
+#[test]
+fn what_s3keep_backed_up_aws_restores() {
+    let world = world();
+    let url = format!("s3://{}/p", world.bucket);
+    world.expect(0, "backup src BUCKET/p --yes --part-size 5MiB");
+    if aws(&world, &[&url, "back"]).is_some() {
+        assert_eq!(files(&world.path("src")), files(&world.path("back")));
+    }
+}
+
+#[test]
+fn what_aws_backed_up_s3keep_restores() {
+    let world = world();
+    let url = format!("s3://{}/p", world.bucket);
+    if aws(&world, &["src", &url]).is_some() {
+        world.expect(0, "verify src BUCKET/p").assert_says("5 the same");
+        world.expect(0, "backup src BUCKET/p --yes").assert_nothing_to_do();
+        world.expect(0, "restore BUCKET/p back --yes").assert_says("5 downloaded");
+        assert_eq!(files(&world.path("src")), files(&world.path("back")));
+    }
+}
