@@ -106,7 +106,7 @@ impl Keeper {
             cancel: &self.cancel,
             moved: AtomicU64::new(0),
         };
-        Ok(transfer::run(&context, plan, on_event))
+        Ok(self.client.while_watched(|| transfer::run(&context, plan, on_event)))
     }
 
     /// Compares every file with its object by content. With `read_data`, downloads what the server has
@@ -125,7 +125,7 @@ impl Keeper {
             cancel: &self.cancel,
             read_data,
         };
-        verify::verify(&context, scan, listing, on_event)
+        self.client.while_watched(|| verify::verify(&context, scan, listing, on_event))
     }
 
     /// Both sides at once, each in threads of its own.
@@ -136,14 +136,14 @@ impl Keeper {
     ) -> Result<(Scan, Listing)> {
         on_event(Event::Stage(Stage::Looking));
         let config = &self.config;
-        if may_be_missing && matches!(config.dir.try_exists(), Ok(false)) {
-            return Ok((Scan::default(), list::list(&self.client, &config.bucket)?));
-        }
         let prefix_len = config.bucket.prefix().len();
-        let scan = || scan::scan(&self.files, &config.dir, prefix_len, config.links, &self.cancel);
+        let list = || self.client.while_watched(|| list::list(&self.client, &config.bucket));
+        if may_be_missing && matches!(config.dir.try_exists(), Ok(false)) {
+            return Ok((Scan::default(), list()?));
+        }
         thread::scope(|scope| {
-            let listing = scope.spawn(|| list::list(&self.client, &config.bucket));
-            let scan = scan();
+            let listing = scope.spawn(list);
+            let scan = scan::scan(&self.files, &config.dir, prefix_len, config.links, &self.cancel);
             let listing = listing.join().unwrap_or_else(|panic| resume_unwind(panic));
             Ok((scan?, listing?))
         })

@@ -8,6 +8,10 @@ mod output;
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -44,18 +48,18 @@ fn run() -> Result<u8> {
     let mut printer = Printer::new(output);
     match command {
         Command::Sync { direction, config, mock, yes } => {
-            let keeper = keeper(config, &mut printer)?;
-            sync(&keeper, direction, mock, yes, &mut printer)
+            let (keeper, asking) = keeper(config, &mut printer)?;
+            sync(&keeper, direction, mock, yes, &asking, &mut printer)
         }
         Command::Verify { config, read_data } => {
-            let keeper = keeper(config, &mut printer)?;
+            let (keeper, _) = keeper(config, &mut printer)?;
             let found = keeper.verify(read_data, &mut |event| printer.event(event))?;
             printer.verification(&found);
             Ok(found.exit_code())
         }
         Command::Cleanup { dir, mock } => {
             let cancel = Cancel::new();
-            stop_on_signals(cancel.clone())?;
+            let _asking = stop_on_signals(cancel.clone())?;
             let done = s3keep::cleanup(&dir, mock, &cancel, &mut |event| printer.event(event))?;
             printer.cleanup(&done, mock);
             Ok(done.exit_code())
@@ -63,11 +67,11 @@ fn run() -> Result<u8> {
     }
 }
 
-fn keeper(config: Config, printer: &mut Printer) -> Result<Keeper> {
+fn keeper(config: Config, printer: &mut Printer) -> Result<(Keeper, Asking)> {
     config.access.warnings().iter().for_each(|text| printer.warning(text));
     let keeper = Keeper::new(config)?;
-    stop_on_signals(keeper.cancel())?;
-    Ok(keeper)
+    let asking = stop_on_signals(keeper.cancel())?;
+    Ok((keeper, asking))
 }
 
 fn sync(
@@ -75,6 +79,7 @@ fn sync(
     direction: Direction,
     mock: bool,
     yes: bool,
+    asking: &Asking,
     printer: &mut Printer,
 ) -> Result<u8> {
     let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
@@ -83,7 +88,7 @@ fn sync(
     if mock {
         return Ok(if plan.skipped.is_empty() { exit::DONE } else { exit::PARTLY });
     }
-    if !plan.is_empty() && !yes && !confirmed()? {
+    if !plan.is_empty() && !yes && !confirmed(asking)? {
         return Err(Error::from(Refusal::NotConfirmed).into());
     }
     let report = keeper.execute(plan, &mut |event| printer.event(event))?;
@@ -95,7 +100,7 @@ fn sync(
 }
 
 /// Asks, where there is somebody to ask.
-fn confirmed() -> Result<bool> {
+fn confirmed(asking: &Asking) -> Result<bool> {
     if !io::stdin().is_terminal() {
         eprintln!("s3keep: there is no terminal to ask on; --yes does it without asking");
         return Ok(false);
@@ -103,19 +108,28 @@ fn confirmed() -> Result<bool> {
     eprint!("type 'yes' to go on: ");
     io::stderr().flush().context("ask")?;
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).context("read the answer")?;
+    asking.store(true, Ordering::Release);
+    let read = io::stdin().read_line(&mut answer);
+    asking.store(false, Ordering::Release);
+    read.context("read the answer")?;
     Ok(answer.trim() == "yes")
 }
 
+/// Whether the command waits for an answer, and so has nothing under way that needs an orderly end.
+type Asking = Arc<AtomicBool>;
+
 /// The first Ctrl-C or SIGTERM asks the run to stop; the second ends it at once.
-fn stop_on_signals(cancel: Cancel) -> Result<()> {
+fn stop_on_signals(cancel: Cancel) -> Result<Asking> {
+    let asking = Asking::default();
+    let asks = Arc::clone(&asking);
     ctrlc::set_handler(move || {
-        if cancel.is_cancelled() {
+        if cancel.is_cancelled() || asks.load(Ordering::Acquire) {
             std::process::exit(i32::from(exit::INTERRUPTED));
         }
         cancel.cancel();
     })
-    .context("listen for signals")
+    .context("listen for signals")?;
+    Ok(asking)
 }
 
 fn print(text: &str) {

@@ -34,7 +34,8 @@ use crate::{
 
 /// The parts of a client that HTTP knows.
 pub(super) struct Http {
-    agent: Agent,
+    config: Config,
+    agent: RwLock<Agent>,
 }
 
 /// What goes with a request. It can be read again, for another try.
@@ -158,8 +159,18 @@ impl Http {
             .timeout_per_read(Some(transfer.stall_timeout))
             .timeout_per_write(Some(transfer.stall_timeout))
             .build();
-        let agent = Agent::with_parts(config, DefaultConnector::default(), CachedNames::default());
-        Ok(Http { agent })
+        Ok(Http { agent: RwLock::new(agent(&config)), config })
+    }
+
+    /// Breaks all connections, so that whoever waits for one stops waiting. Later requests get new ones.
+    pub(super) fn break_connections(&self) {
+        let fresh = agent(&self.config);
+        let mut current = self.agent.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        std::mem::replace(&mut *current, fresh).shutdown();
+    }
+
+    fn agent(&self) -> Agent {
+        self.agent.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -169,11 +180,11 @@ impl Http {
         body: Option<&Payload>,
     ) -> Result<Answer, Cause> {
         let response = match body {
-            None => self.agent.run(request),
+            None => self.agent().run(request),
             Some(payload) => {
                 let mut reader = payload.reader();
                 let request = request.map(|()| SendBody::from_reader(&mut reader));
-                let sent = self.agent.run(request);
+                let sent = self.agent().run(request);
                 if let Some(fault) = reader.into_fault() {
                     return Err(fault);
                 }
@@ -217,6 +228,10 @@ impl Http {
             Ok(FetchReply { status: response.status().as_u16(), body })
         }
     }
+}
+
+fn agent(config: &Config) -> Agent {
+    Agent::with_parts(config.clone(), DefaultConnector::default(), CachedNames::default())
 }
 
 fn network(error: &ureq::Error) -> Cause {

@@ -14,9 +14,11 @@ use std::{
         Arc, RwLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, SystemTime},
 };
 
+use crossbeam_channel::RecvTimeoutError;
 use ureq::http::{
     HeaderMap, HeaderName, HeaderValue, Request,
     header::{AUTHORIZATION, CONTENT_LENGTH, HOST},
@@ -47,6 +49,9 @@ pub(crate) const MAX_DELETE_BATCH: usize = 1_000;
 /// Documents larger than this are not S3's: 1,000 keys of 1,024 bytes, each three times as long when
 /// percent-encoded, come to some 4 MB.
 const MAX_DOCUMENT: u64 = 16 << 20;
+
+/// How long requests under way may take to end, once a stop was asked for.
+const GRACE: Duration = Duration::from_millis(700);
 
 /// How much is read or hashed at a time, in bytes.
 pub(crate) const CHUNK: usize = 128 << 10;
@@ -173,6 +178,26 @@ impl Client {
     /// answers left no doubt of.
     pub(crate) fn skew(&self) -> u64 {
         self.skew.load(Ordering::Relaxed)
+    }
+
+    /// Does `work`. Once a stop is asked for, gives it [`GRACE`] to come to its end, and then breaks the
+    /// connections that it may be waiting for.
+    pub(crate) fn while_watched<T>(&self, work: impl FnOnce() -> T) -> T {
+        let (working, ended) = crossbeam_channel::bounded::<()>(0);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // Nothing is ever sent: the channel closes when the work has ended.
+                let still = |time| ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+                while still(Duration::from_millis(50)) {
+                    if self.cancel.is_cancelled() && still(GRACE) {
+                        self.http.break_connections();
+                        return;
+                    }
+                }
+            });
+            let _working = working;
+            work()
+        })
     }
 
     /// One page of the objects under `prefix`, from `token` on.

@@ -57,6 +57,28 @@ fn the_region_comes_from_flag_environment_and_profile_in_this_order() {
 }
 
 #[test]
+fn the_endpoint_comes_from_flag_environment_and_profile_in_this_order() {
+    let world = world();
+    let right = world.endpoint().to_owned();
+    let wrong = "http://127.0.0.1:9";
+    let works = |vars: &[(&str, &str)], args: &[&str], profile: &str| {
+        world.write(".aws/config", format!("[default]\nendpoint_url = {profile}\n"));
+        let url = format!("s3://{}", world.bucket);
+        let mut command = world.command();
+        command.env_remove("AWS_ENDPOINT_URL_S3").envs(vars.iter().copied());
+        command.args(["backup", "dir", &url, "--mock", "--retries", "0"]).args(args);
+        run(&mut command).code == 0
+    };
+    let (s3, any) = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL");
+    assert!(works(&[], &[], &right));
+    assert!(works(&[(any, &right)], &[], wrong));
+    assert!(works(&[(s3, &right), (any, wrong)], &[], wrong));
+    assert!(!works(&[(s3, wrong), (any, &right)], &[], &right));
+    assert!(works(&[(s3, wrong), (any, wrong)], &["--endpoint-url", &right], wrong));
+    assert!(!works(&[(any, &right), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")], &[], &right));
+}
+
+#[test]
 fn https_is_checked_against_the_bundle_of_certificates() {
     let world = World::on(Store::start_tls());
     world.write("dir/a", vec![b'a'; 300_000]);

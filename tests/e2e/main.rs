@@ -11,5 +11,6 @@ mod any_server;
 mod decision;
 mod embedding;
 mod faults;
+mod interrupts;
 mod large;
 mod requests;

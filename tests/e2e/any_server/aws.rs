@@ -9,7 +9,6 @@ use crate::support::{World, files, noise, run};
 fn world() -> World {
     let world = World::on_any_server();
     world.write("src/a.txt", "a");
-    world.write("src/empty", "");
     world.write("src/with space/plus+sign & more.bin", noise(1, 300_000));
     world.write("src/with space/caf\u{e9} \u{1f600}", "unicode");
     // Larger than the part size of either.
@@ -32,6 +31,8 @@ fn aws(world: &World, args: &[&str]) -> Option<()> {
 #[test]
 fn what_s3keep_backed_up_aws_restores() {
     let world = world();
+    // Not in the other direction: the AWS CLI waits a minute before it sends an empty body.
+    world.write("src/empty", "");
     let url = format!("s3://{}/p", world.bucket);
     world.expect(0, "backup src BUCKET/p --yes --part-size 5MiB");
     if aws(&world, &[&url, "back"]).is_some() {
@@ -44,9 +45,9 @@ fn what_aws_backed_up_s3keep_restores() {
     let world = world();
     let url = format!("s3://{}/p", world.bucket);
     if aws(&world, &["src", &url]).is_some() {
-        world.expect(0, "verify src BUCKET/p").assert_says("5 the same");
+        world.expect(0, "verify src BUCKET/p").assert_says("4 the same");
         world.expect(0, "backup src BUCKET/p --yes").assert_nothing_to_do();
-        world.expect(0, "restore BUCKET/p back --yes").assert_says("5 downloaded");
+        world.expect(0, "restore BUCKET/p back --yes").assert_says("4 downloaded");
         assert_eq!(files(&world.path("src")), files(&world.path("back")));
     }
 }

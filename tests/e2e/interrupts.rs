@@ -1,0 +1,99 @@
+//! Ctrl-C and stalls: whatever waits stops waiting, and nothing half done is left.
+
+use std::{
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{World, files, noise, store::Fault};
+
+/// Starts the command, sends the signal once `ready` says so, and returns the exit code, what was said,
+/// and how long it took to end.
+fn interrupt(
+    world: &World,
+    line: &str,
+    signal: &str,
+    ready: impl Fn() -> bool,
+) -> (i32, String, Duration) {
+    let url = format!("s3://{}", world.bucket);
+    let mut command = world.command();
+    command.args(line.split(' ').map(|word| word.replace("BUCKET", &url)));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !ready() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{line} gets going");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let asked = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or(-1), said.into_owned(), asked.elapsed())
+}
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn an_interrupted_backup_ends_soon_says_what_was_done_and_leaves_no_parts() {
+    let world = World::in_process();
+    world.write("src/large", noise(1, 30 << 20));
+    world.write("src/small", "small");
+    world.store().put("gone", b"gone");
+    // The server takes its time, longer than anybody waits.
+    let hits = world.store().fault(Fault::on("UploadPart").skip(2).delay(Duration::from_secs(120)));
+    let line = "backup src BUCKET --yes --part-size 5MiB --workers 3";
+    let (code, said, took) = interrupt(&world, line, "-INT", || hits.count() > 0);
+    assert_eq!(code, 130, "{said}");
+    assert!(said.contains(" uploaded (") && said.contains("interrupted"), "{said}");
+    assert!(took < SOON, "{took:?}");
+    assert!(world.store().uploads().is_empty());
+    assert!(world.store().get("gone").is_some() && world.store().get("large").is_none());
+    world.store().clear_faults();
+    world.expect(0, line);
+}
+
+#[test]
+fn an_interrupted_restore_leaves_no_temporary_files() {
+    let world = World::in_process();
+    world.write("src/large", noise(1, 12 << 20));
+    world.write("src/small", "small");
+    world.expect(0, "backup src BUCKET --yes");
+    let hits = world.store().fault(Fault::on("GetObject").key("large").stall_body(1 << 20, None));
+    for line in ["restore BUCKET back --yes", "restore BUCKET back --yes --part-size 5MiB"] {
+        let before = hits.count();
+        let (code, said, took) = interrupt(&world, line, "-TERM", || hits.count() > before);
+        assert_eq!(code, 130, "{said}");
+        assert!(took < SOON, "{took:?}");
+        let left = files(&world.path("back"));
+        assert!(left.keys().all(|name| name == "small"), "{:?}", left.keys());
+    }
+    world.store().clear_faults();
+    world.expect(0, "restore BUCKET back --yes");
+    assert_eq!(files(&world.path("src")), files(&world.path("back")));
+}
+
+#[test]
+fn an_interrupted_look_changes_nothing() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    let hits = world.store().fault(Fault::on("ListObjectsV2").delay(Duration::from_secs(120)));
+    let (code, said, took) =
+        interrupt(&world, "backup src BUCKET --yes", "-INT", || hits.count() > 0);
+    assert_eq!((code, said.as_str()), (130, "s3keep: interrupted\n"));
+    assert!(took < SOON, "{took:?}");
+    assert!(world.store().keys().is_empty());
+}
+
+#[test]
+fn a_connection_that_stands_still_is_given_up_and_tried_again() {
+    let world = World::in_process();
+    world.write("src/a", noise(1, 100_000));
+    world.store().fault(Fault::on("PutObject").times(1).delay(Duration::from_secs(120)));
+    world.expect(0, "backup src BUCKET --yes --timeout 500ms");
+    world.store().fault(Fault::on("GetObject").times(1).stall_body(50_000, None));
+    world.store().fault(Fault::on("ListObjectsV2").times(1).stall_body(100, None));
+    world.expect(0, "restore BUCKET back --yes --timeout 500ms");
+    assert_eq!(files(&world.path("src")), files(&world.path("back")));
+}
