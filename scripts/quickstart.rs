@@ -25,7 +25,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::ExitCode};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use cli::Command;
 use output::Printer;
-use s3keep::{Access, AccessOptions, Env, Error, Event, Keeper, exit};
+use s3keep::{Env, Error, Event, Keeper, exit};
 use store::{ACCESS_KEY, BUCKET, SECRET_KEY, Store};
 
 fn main() -> ExitCode {
@@ -56,13 +56,12 @@ fn run() -> Result<u8> {
         .set("AWS_ENDPOINT_URL_S3", store.endpoint())
         .set("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .set("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
-    let access = Access::resolve(AccessOptions::default(), env)?;
 
     println!("2. Back the directory up. First comes the plan, then what was done.");
-    let first = s3keep(&["backup", dir, &bucket, "--yes"], &access)?;
+    let first = s3keep(&["backup", dir, &bucket, "--yes"], &env)?;
 
     println!("3. Back it up again. Nothing is sent, but what failed the first time, if anything.");
-    let second = s3keep(&["backup", dir, &bucket, "--yes"], &access)?;
+    let second = s3keep(&["backup", dir, &bucket, "--yes"], &env)?;
     // What could not be sent is tried again, and that is right.
     let resent = second.planned.intersection(&first.moved).next();
     ensure!(resent.is_none(), "sent again without need, or changed meanwhile: {resent:?}");
@@ -71,11 +70,11 @@ fn run() -> Result<u8> {
     let temporary = tempfile::tempdir().context("make a temporary directory")?;
     let back = temporary.path().join("restored");
     let shown = back.to_str().context("the name of the temporary directory is not UTF-8")?;
-    let restored = s3keep(&["restore", &bucket, shown, "--yes"], &access)?;
+    let restored = s3keep(&["restore", &bucket, shown, "--yes"], &env)?;
     ensure!(restored.code == exit::DONE, "the restore is not complete");
 
     println!("5. Compare the content of both sides. This changes nothing.");
-    let verified = s3keep(&["verify", shown, &bucket], &access)?;
+    let verified = s3keep(&["verify", shown, &bucket], &env)?;
     ensure!(verified.code == exit::DONE, "the restored files and the objects differ");
 
     let arrived = files(&back)?;
@@ -105,18 +104,17 @@ struct Done {
 }
 
 /// Shows a command and does it, as `src/main.rs` would after the question.
-fn s3keep(words: &[&str], access: &Access) -> Result<Done> {
+fn s3keep(words: &[&str], env: &Env) -> Result<Done> {
     println!("\n   $ s3keep {}\n", shlex::try_join(words.iter().copied())?);
     let words = words.iter().map(|&word| word.to_owned()).collect();
-    let request = cli::parse(words)?.map_err(|early| anyhow!(early.text))?;
+    let request = cli::parse(words, env.clone())?.map_err(|early| anyhow!(early.text))?;
     let mut printer = Printer::new(request.output);
     let mut done = Done::default();
     match request.command {
-        Command::Sync { direction, mut config, .. } => {
-            config.access = access.clone();
+        Command::Sync { direction, config, .. } => {
             let keeper = Keeper::new(config)?;
             let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
-            printer.plan(&plan);
+            printer.plan(&plan, false);
             done.planned = plan.transfers.iter().map(|t| t.path().to_owned()).collect();
             let report = keeper.execute(plan, &mut |event| {
                 if let Event::Transferred { path, .. } = event {
@@ -130,8 +128,7 @@ fn s3keep(words: &[&str], access: &Access) -> Result<Done> {
                 return Err(fatal.into());
             }
         }
-        Command::Verify { mut config, read_data } => {
-            config.access = access.clone();
+        Command::Verify { config, read_data } => {
             let found =
                 Keeper::new(config)?.verify(read_data, &mut |event| printer.event(event))?;
             printer.verification(&found);

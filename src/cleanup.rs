@@ -77,7 +77,9 @@ pub fn cleanup(
             }
         }
     }
-    let unreadable = |skipped: &Skipped| matches!(skipped.reason, SkipReason::Unreadable(_));
+    let unreadable = |skipped: &Skipped| {
+        matches!(skipped.reason, SkipReason::Unreadable(_) | SkipReason::Vanished)
+    };
     result.skipped = found.skipped.into_iter().filter(unreadable).collect();
     Ok(result)
 }

@@ -105,7 +105,7 @@ macro_rules! reaching_a_bucket {
         }
 
         impl $name {
-            fn config(&self, direction: Direction) -> Result<Config> {
+            fn config(&self, direction: Direction, env: Env) -> Result<Config> {
                 let (dir, bucket) = places(direction, &self.places, &self.prefix, &self.bucket)?;
                 let options = AccessOptions {
                     profile: self.profile.clone(),
@@ -114,7 +114,7 @@ macro_rules! reaching_a_bucket {
                     addressing: self.addressing_style,
                     unsigned: self.unsigned,
                 };
-                let access = Access::resolve(options, Env::from_process())?;
+                let access = Access::resolve(options, env)?;
                 let usual = TransferConfig::default();
                 let mut config = Config::new(dir, bucket, access);
                 config.links = self.links.unwrap_or_default();
@@ -160,6 +160,9 @@ reaching_a_bucket! {
         /// how much may be deleted: a number of entries, or P% of the target's
         #[argh(option, from_str_fn(max_delete))]
         max_delete: Option<MaxDelete>,
+        /// don't wait for restored files to be on the disk
+        #[argh(switch)]
+        no_sync: bool,
         /// the checksum that goes with uploads: crc64nvme (default), crc32, crc32c, sha1, sha256, none
         #[argh(option)]
         checksum_algorithm: Option<s3keep::Checksum>,
@@ -198,8 +201,8 @@ struct Cleanup {
     quiet: bool,
 }
 
-/// Reads the words after the program's name.
-pub fn parse(words: Vec<String>) -> Result<Result<Request, Early>> {
+/// Reads the words after the program's name, and what they leave open from `env`.
+pub fn parse(words: Vec<String>, env: Env) -> Result<Result<Request, Early>> {
     let asked = |text: String| Ok(Err(Early { text, asked_for: true }));
     let Some((name, rest)) = words.split_first() else {
         return Ok(Err(Early { text: USAGE.to_owned(), asked_for: false }));
@@ -216,7 +219,7 @@ pub fn parse(words: Vec<String>) -> Result<Result<Request, Early>> {
                 Ok(flags) => flags,
                 Err(exit) => return early(exit),
             };
-            let (config, output) = (flags.config(Direction::Backup)?, flags.output());
+            let (config, output) = (flags.config(Direction::Backup, env)?, flags.output());
             let command = Command::Verify { config, read_data: flags.read_data };
             return Ok(Ok(Request { command, output }));
         }
@@ -243,10 +246,11 @@ pub fn parse(words: Vec<String>) -> Result<Result<Request, Early>> {
         Ok(flags) => flags,
         Err(exit) => return early(exit),
     };
-    let mut config = flags.config(direction)?;
+    let mut config = flags.config(direction, env)?;
     config.by_content = flags.checksum;
     config.no_delete = flags.no_delete;
     config.guards = Guards { allow_empty: flags.allow_empty, max_delete: flags.max_delete };
+    config.transfer.no_sync = flags.no_sync;
     config.transfer.checksum = flags.checksum_algorithm.unwrap_or_default();
     let mock = mock || flags.mock || flags.dry_run;
     let output = flags.output();
@@ -286,19 +290,18 @@ fn places(
             Direction::Restore => "expected: <s3://bucket[/prefix]> <dir>",
         })
     };
-    let (dir, bucket) = match (places, dir, bucket) {
+    let (dir, bucket, named) = match (places, dir, bucket) {
         ([source, target], None, None) => match direction {
-            Direction::Backup => (source, target),
-            Direction::Restore => (target, source),
+            Direction::Backup => (source, target, false),
+            Direction::Restore => (target, source, false),
         },
-        ([dir], None, Some(bucket)) | ([], Some(dir), Some(bucket)) => (dir, bucket),
-        ([bucket], Some(dir), None) => (dir, bucket),
+        ([dir], None, Some(bucket)) | ([], Some(dir), Some(bucket)) => (dir, bucket, true),
+        ([bucket], Some(dir), None) => (dir, bucket, false),
         _ => return Err(wrong()),
     };
     if dir.starts_with("s3://") || dir.is_empty() {
         return Err(wrong());
     }
-    let named = !places.contains(bucket);
     let url = if named && !bucket.starts_with("s3://") {
         format!("s3://{bucket}")
     } else {
@@ -336,7 +339,7 @@ mod tests {
 
     fn parsed(line: &str) -> (Direction, Config, bool, bool) {
         let words = line.split(' ').map(str::to_owned).collect();
-        match parse(words).unwrap() {
+        match parse(words, Env::default()).unwrap() {
             Ok(Request { command: Command::Sync { direction, config, mock, yes }, .. }) => {
                 (direction, config, mock, yes)
             }
@@ -388,7 +391,7 @@ mod tests {
             "frobnicate a b",
         ] {
             let words = line.split(' ').map(str::to_owned).collect();
-            assert!(parse(words).is_err(), "{line}");
+            assert!(parse(words, Env::default()).is_err(), "{line}");
         }
         for line in [
             "backup dir s3://b --read-data",
@@ -396,7 +399,10 @@ mod tests {
             "backup --max-delete 101% dir s3://b",
         ] {
             let words = line.split(' ').map(str::to_owned).collect();
-            assert!(parse(words).unwrap().is_err_and(|early| !early.asked_for), "{line}");
+            assert!(
+                parse(words, Env::default()).unwrap().is_err_and(|early| !early.asked_for),
+                "{line}"
+            );
         }
         assert_eq!(max_delete("40%"), Ok(MaxDelete::Percent(40)));
         assert_eq!(max_delete("40"), Ok(MaxDelete::Entries(40)));

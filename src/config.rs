@@ -76,11 +76,15 @@ pub enum Links {
 /// How objects are moved.
 #[derive(Clone, Debug)]
 pub struct TransferConfig {
-    /// How many requests are under way at once: the number of worker threads.
+    /// How many requests are under way at once: the number of worker threads. Fewer where the process
+    /// may not have enough files open.
     pub workers: usize,
     /// Objects larger than this many bytes travel in parts (ranges) of this size or, where 10,000
     /// would not do, larger ones.
     pub part_size: u64,
+    /// Don't wait for restored files to be on the disk before they get their names: after a power cut
+    /// some may be empty.
+    pub no_sync: bool,
     /// The checksum that goes with every upload, for the server to check.
     pub checksum: Checksum,
     /// How often a request that failed for a passing reason is tried again.
@@ -96,6 +100,7 @@ impl Default for TransferConfig {
         TransferConfig {
             workers: 32,
             part_size: 16 << 20,
+            no_sync: false,
             checksum: Checksum::default(),
             retries: 5,
             connect_timeout: Duration::from_secs(10),

@@ -6,7 +6,7 @@ use crate::{
     cancel::Cancel,
     entry::ETag,
     error::Cause,
-    s3::{CHUNK, Checksum, Hasher, Head, base64},
+    s3::{CHUNK, Checksum, Hasher, Head, Sink, base64},
     transfer::part_size,
 };
 
@@ -160,6 +160,36 @@ impl PartsHasher {
     fn finish(mut self) -> Vec<u8> {
         self.end_part();
         self.whole.finish()
+    }
+}
+
+/// Holds what arrives against a file.
+pub(crate) struct Comparing<'a> {
+    file: &'a File,
+    pub differs: bool,
+}
+
+impl Comparing<'_> {
+    pub(crate) fn with(file: &File) -> Comparing<'_> {
+        Comparing { file, differs: false }
+    }
+}
+
+impl Sink for Comparing<'_> {
+    fn head(&mut self, _: &Head) {}
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
+        if !self.differs {
+            let mut ours = vec![0; bytes.len()];
+            match self.file.read_exact_at(&mut ours, offset) {
+                Ok(()) => self.differs = ours != bytes,
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                    self.differs = true
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -181,6 +181,8 @@ pub enum SkipReason {
     Special,
     /// It could not be looked at.
     Unreadable(String),
+    /// It was there, and then no longer.
+    Vanished,
     /// A file stands where a directory would have to be.
     FileInTheWay(String),
     /// A directory stands where a file would have to be.
@@ -205,6 +207,7 @@ impl fmt::Display for SkipReason {
             SkipReason::Link => f.write_str("a symbolic link"),
             SkipReason::Special => f.write_str("neither a file nor a directory"),
             SkipReason::Unreadable(why) => write!(f, "it can't be read: {why}"),
+            SkipReason::Vanished => f.write_str("it vanished while it was looked at"),
             SkipReason::FileInTheWay(path) => write!(f, "the file {} is in the way", Shown(path)),
             SkipReason::DirectoryInTheWay => f.write_str("a directory of that name is in the way"),
             SkipReason::Folded(path) => {

@@ -73,8 +73,11 @@ fn s3_sentence(status: u16, code: &str, message: &str) -> String {
         "ExpiredToken" => "the credentials have expired",
         "RequestTimeTooSkewed" => "this machine's clock is too far from the server's",
         "NoSuchKey" => "the object does not exist (any more)",
-        _ if message.is_empty() => return format!("the server answered {status} {code}"),
-        _ => return format!("the server answered {status} {code}: {message}"),
+        _ if message.is_empty() => return format!("the server answered {status} {}", Shown(code)),
+        _ => {
+            let (code, message) = (Shown(code), Shown(message));
+            return format!("the server answered {status} {code}: {message}");
+        }
     };
     format!("{plain} ({code})")
 }
@@ -104,7 +107,7 @@ impl Error {
                 retry_after: *retry_after,
             },
             Cause::Malformed(why) => Cause::Malformed(why.clone()),
-            Cause::Credentials(error) => Cause::Config(error.to_string()),
+            Cause::Credentials(error) => Cause::Credentials(error.clone()),
             Cause::Config(why) => Cause::Config(why.clone()),
             Cause::Refused(refusal) => Cause::Refused(refusal.clone()),
             Cause::Changed(why) => Cause::Changed(why),
@@ -112,6 +115,11 @@ impl Error {
             Cause::Interrupted => Cause::Interrupted,
         };
         Error { action: self.action, subject: self.subject.clone(), cause }
+    }
+
+    /// The same, said of one of those things.
+    pub(crate) fn about(&self, subject: &str) -> Error {
+        Error { action: "delete", subject: subject.to_owned(), ..self.repeated() }
     }
 
     pub(crate) fn interrupted() -> Error {
@@ -211,14 +219,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.cause {
-            Cause::Io(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+// No `source`: the message says it all, and must not be said twice.
+impl std::error::Error for Error {}
 
 /// A path or key as it may stand on a terminal: control characters escaped, so that a hostile name
 /// can neither move the cursor nor break a line.

@@ -32,8 +32,9 @@ impl Keeper {
     ///
     /// # Errors
     /// Settings that can't work, and credentials that can't be had.
-    pub fn new(config: Config) -> Result<Keeper> {
+    pub fn new(mut config: Config) -> Result<Keeper> {
         config.check()?;
+        config.transfer.workers = affordable_workers(config.transfer.workers);
         let cancel = Cancel::new();
         let client =
             Client::new(config.bucket.bucket(), &config.access, &config.transfer, &cancel)?;
@@ -148,4 +149,12 @@ impl Keeper {
             Ok((scan?, listing?))
         })
     }
+}
+
+/// As many workers as the process may have files open for: each needs a connection, a file and up to two
+/// directories at a time, and the rest of the program some more.
+fn affordable_workers(wanted: usize) -> usize {
+    let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let affordable = open_files.map_or(u64::MAX, |limit| limit.saturating_sub(32) / 4);
+    wanted.min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1)
 }

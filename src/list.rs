@@ -32,7 +32,8 @@ pub(crate) fn list(client: &Client, bucket: &BucketUrl) -> Result<Listing> {
             let key = match listed.key {
                 Ok(key) => key,
                 Err(bytes) => {
-                    let path = String::from_utf8_lossy(&bytes).into_owned();
+                    let path = bytes.strip_prefix(bucket.prefix().as_bytes()).unwrap_or(&bytes);
+                    let path = String::from_utf8_lossy(path).into_owned();
                     listing.skipped.push(Skipped { path, reason: SkipReason::NotUtf8 });
                     continue;
                 }

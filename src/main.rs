@@ -17,30 +17,31 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use cli::{Command, Request};
 use output::Printer;
-use s3keep::{Cancel, Config, Direction, Error, Keeper, Refusal, exit};
+use s3keep::{Cancel, Config, Direction, Env, Error, Keeper, Refusal, exit};
 
 fn main() -> ExitCode {
     match run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("s3keep: {error:#}");
+            output::say(&format!("{error:#}"));
             ExitCode::from(error.downcast_ref::<Error>().map_or(exit::FAILED, Error::exit_code))
         }
     }
 }
 
 fn run() -> Result<u8> {
+    allow_open_files();
     let words = std::env::args_os().skip(1).map(|word| {
         word.into_string().map_err(|word| anyhow!("{word:?} on the command line is not UTF-8"))
     });
-    let request = match cli::parse(words.collect::<Result<_>>()?)? {
+    let request = match cli::parse(words.collect::<Result<_>>()?, Env::from_process())? {
         Ok(request) => request,
         Err(early) if early.asked_for => {
             print(&early.text);
             return Ok(exit::DONE);
         }
         Err(early) => {
-            eprint!("{}", early.text);
+            let _ = io::stderr().write_all(early.text.as_bytes());
             return Ok(exit::FAILED);
         }
     };
@@ -83,18 +84,19 @@ fn sync(
     printer: &mut Printer,
 ) -> Result<u8> {
     let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
-    printer.plan(&plan);
+    let asks = !mock && !yes && !plan.is_empty();
+    printer.plan(&plan, asks);
     keeper.check(&plan)?;
     if mock {
         return Ok(if plan.skipped.is_empty() { exit::DONE } else { exit::PARTLY });
     }
-    if !plan.is_empty() && !yes && !confirmed(asking)? {
+    if asks && !confirmed(asking)? {
         return Err(Error::from(Refusal::NotConfirmed).into());
     }
     let report = keeper.execute(plan, &mut |event| printer.event(event))?;
     printer.report(&report);
     if let Some(fatal) = &report.fatal {
-        eprintln!("s3keep: {fatal}");
+        output::say(&fatal.to_string());
     }
     Ok(report.exit_code())
 }
@@ -102,11 +104,10 @@ fn sync(
 /// Asks, where there is somebody to ask.
 fn confirmed(asking: &Asking) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        eprintln!("s3keep: there is no terminal to ask on; --yes does it without asking");
+        output::say("there is no terminal to ask on; --yes does it without asking");
         return Ok(false);
     }
-    eprint!("type 'yes' to go on: ");
-    io::stderr().flush().context("ask")?;
+    io::stderr().write_all(b"type 'yes' to go on: ").context("ask")?;
     let mut answer = String::new();
     asking.store(true, Ordering::Release);
     let read = io::stdin().read_line(&mut answer);
@@ -130,6 +131,14 @@ fn stop_on_signals(cancel: Cancel) -> Result<Asking> {
     })
     .context("listen for signals")?;
     Ok(asking)
+}
+
+/// Takes as many open files as the system lets this process have: each worker needs a few.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where it can't be raised, there will be fewer workers.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 fn print(text: &str) {

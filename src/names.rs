@@ -71,10 +71,10 @@ pub fn unfit(path: &str, prefix_len: usize) -> Option<Unfit> {
 /// The order of a tree walk: a directory's content stands right behind its name (`a`, `a/b`, `a-b`),
 /// unlike in S3's byte order (`a`, `a-b`, `a/b`). All that stands under a path is one run of it.
 pub fn tree_order(a: &str, b: &str) -> Ordering {
-    // NUL is in no name, so '/' can take its place below every other byte.
+    // NUL is in no file's name, so '/' can take its place below every other byte.
     let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
     match a.bytes().zip(b.bytes()).find(|(x, y)| x != y) {
-        Some((x, y)) => rank(x).cmp(&rank(y)),
+        Some((x, y)) => rank(x).cmp(&rank(y)).then(x.cmp(&y)),
         None => a.len().cmp(&b.len()),
     }
 }

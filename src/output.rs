@@ -10,21 +10,17 @@ use serde_json::json;
 
 use crate::cli::Output;
 
-/// How many entries of a kind are named on standard error before the rest is only counted.
-const NAMED: usize = 50;
-
 /// Writes results. A reader that has gone (`| head`) is no reason to stop.
 pub struct Printer {
     output: Output,
     out: BufWriter<io::Stdout>,
     progress: ProgressBar,
-    failures: u64,
 }
 
 impl Printer {
     pub fn new(output: Output) -> Printer {
         let progress = ProgressBar::hidden();
-        Printer { output, out: BufWriter::new(io::stdout()), progress, failures: 0 }
+        Printer { output, out: BufWriter::new(io::stdout()), progress }
     }
 
     fn line(&mut self, text: &str, json: serde_json::Value) {
@@ -42,14 +38,18 @@ impl Printer {
 
     fn warn(&mut self, text: &str) {
         self.flush();
-        self.progress.suspend(|| eprintln!("s3keep: {text}"));
+        self.progress.suspend(|| say(text));
     }
 
     pub fn warning(&mut self, text: &str) {
         self.warn(&format!("warning: {text}"));
     }
 
-    pub fn plan(&mut self, plan: &Plan) {
+    /// Shows a plan; in any case, where it is asked about.
+    pub fn plan(&mut self, plan: &Plan, asking: bool) {
+        self.progress.finish_and_clear();
+        let quiet = self.output.quiet;
+        self.output.quiet &= !asking;
         let verb = verb(plan.direction);
         for transfer in &plan.transfers {
             let (size, reason) = (transfer.size(plan.direction), transfer.reason.as_str());
@@ -66,6 +66,10 @@ impl Printer {
                 format!("{:8}  {:7}  {:>10}  {}", "delete", "", bytes(size), shown(&deletion.path));
             self.line(&text, json!({"type": "delete", "path": &*deletion.path, "size": size}));
         }
+        for path in &plan.leftovers {
+            let text = format!("{:8}  {:7}  {:>10}  {}", "sweep", "", "", shown(path));
+            self.line(&text, json!({"type": "sweep", "path": path}));
+        }
         self.skipped(&plan.skipped);
         let transferred = plan.transferred();
         let text = format!(
@@ -81,6 +85,7 @@ impl Printer {
             "type": "plan", "direction": verb, "transfer": transferred, "delete": plan.deletions.len(),
             "unchanged": plan.kept, "left_out": plan.skipped.len(),
         }));
+        self.output.quiet = quiet;
         self.flush();
     }
 
@@ -104,12 +109,7 @@ impl Printer {
         match event {
             Event::Stage(stage) => self.stage(stage),
             Event::Progress(progress) => self.progress.set_position(progress.done.bytes),
-            Event::Failed(error) => {
-                self.failures += 1;
-                if self.failures <= NAMED as u64 {
-                    self.failure(error);
-                }
-            }
+            Event::Failed(error) => self.failure(error),
             _ => {}
         }
     }
@@ -151,9 +151,6 @@ impl Printer {
 
     pub fn report(&mut self, report: &Report) {
         self.progress.finish_and_clear();
-        if report.failed > NAMED as u64 {
-            self.warn(&format!("and {} more failures", report.failed - NAMED as u64));
-        }
         if report.withheld > 0 {
             self.warn(&format!(
                 "{} deletions were not made because not everything was transferred",
@@ -234,6 +231,11 @@ impl Printer {
         );
         self.flush();
     }
+}
+
+/// Writes a line to standard error. A reader that has gone is no reason to stop.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "s3keep: {text}");
 }
 
 fn verb(direction: Direction) -> &'static str {

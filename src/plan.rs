@@ -10,7 +10,11 @@
 //! | same size, mtime = LastModified to the nanosecond | keep: a restored copy | keep |
 //! | same size, mtime near LastModified, or in the future | in doubt | in doubt |
 //! | same size, mtime > LastModified | upload (newer) | download (newer) |
+//! | same size, mtime < LastModified and of a whole second | keep | in doubt |
 //! | otherwise | keep | keep |
+//!
+//! The last row but one: so looks a copy that an earlier restore made of a predecessor of the object. For
+//! a backup it is an older file, as any other.
 //!
 //! "Near" is the measured clock skew plus a second. What is in doubt is handed on to
 //! [`settle`](crate::settle), which reads the content; nothing here reads or asks anything.
@@ -19,6 +23,7 @@ use std::{
     cmp::Ordering,
     collections::{HashMap, HashSet},
     fmt, mem,
+    path::Path,
 };
 
 use crate::{
@@ -91,8 +96,8 @@ pub enum Verdict {
 
 const SECOND: u64 = 1_000_000_000;
 
-/// The rule for a pair; the same in both directions.
-pub fn compare(file: &File, object: &Object, clocks: &Clocks) -> Verdict {
+/// The rule for a pair.
+pub fn compare(direction: Direction, file: &File, object: &Object, clocks: &Clocks) -> Verdict {
     let (mtime, last_modified) = (file.modified, object.modified);
     if file.size != object.size {
         Verdict::Transfer(Reason::Size)
@@ -106,6 +111,8 @@ pub fn compare(file: &File, object: &Object, clocks: &Clocks) -> Verdict {
         Verdict::Doubt
     } else if mtime > last_modified {
         Verdict::Transfer(Reason::Newer)
+    } else if direction == Direction::Restore && mtime == mtime.whole_second() {
+        Verdict::Doubt
     } else {
         Verdict::Keep
     }
@@ -183,10 +190,12 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// What is already the same.
     pub kept: Count,
+    /// Links to files that are kept, if what they lead to is.
+    links: Vec<Transfer>,
     /// Pairs of which only the content can tell; empty after [`settle`](crate::settle).
     pub(crate) doubtful: Vec<Transfer>,
     /// Our own unfinished downloads of earlier runs, to be swept.
-    pub(crate) leftovers: Vec<String>,
+    pub leftovers: Vec<String>,
     pub(crate) source_entries: usize,
     pub(crate) target_entries: usize,
 }
@@ -217,6 +226,7 @@ pub fn plan(direction: Direction, scan: Scan, listing: Listing, clocks: &Clocks)
         deletions: Vec::new(),
         skipped: Vec::new(),
         kept: Count::default(),
+        links: Vec::new(),
         doubtful: Vec::new(),
         leftovers: scan.leftovers,
         source_entries: source,
@@ -229,6 +239,7 @@ pub fn plan(direction: Direction, scan: Scan, listing: Listing, clocks: &Clocks)
         Direction::Backup => plan.backup(merged, &local, clocks),
         Direction::Restore => plan.restore(merged, &scan.dirs, &local, remote, clocks),
     }
+    plan.mind_links();
     plan.skipped.extend(scan.skipped);
     plan.skipped.extend(listing.skipped);
     plan.skipped.sort_by(|a, b| tree_order(&a.path, &b.path));
@@ -305,7 +316,10 @@ impl Plan {
             match (in_the_way, file) {
                 (Some(reason), _) => {
                     remote.insert(path);
-                    self.skipped.push(Skipped { path: path.to_string(), reason });
+                    // What stands at that very path itself is named already.
+                    if reason != SkipReason::SkippedInTheWay(path.to_string()) {
+                        self.skipped.push(Skipped { path: path.to_string(), reason });
+                    }
                 }
                 (None, Some(file)) => self.pair(file, object, clocks),
                 (None, None) => self.transfer(Reason::Missing, None, Some(object)),
@@ -314,8 +328,8 @@ impl Plan {
     }
 
     fn pair(&mut self, file: File, object: Object, clocks: &Clocks) {
-        match compare(&file, &object, clocks) {
-            Verdict::Keep => self.kept.add(file.size),
+        match compare(self.direction, &file, &object, clocks) {
+            Verdict::Keep => self.keep(file, object),
             Verdict::Transfer(reason) => self.transfer(reason, Some(file), Some(object)),
             Verdict::Doubt => self.doubtful.push(Transfer {
                 reason: Reason::Doubt,
@@ -323,6 +337,37 @@ impl Plan {
                 object: Some(object),
             }),
         }
+    }
+
+    fn keep(&mut self, file: File, object: Object) {
+        self.kept.add(file.size);
+        if file.target.is_some() && self.direction == Direction::Restore {
+            let (file, object) = (Some(file), Some(object));
+            self.links.push(Transfer { reason: Reason::Content, file, object });
+        }
+    }
+
+    /// A link can only be kept with what it leads to. Where that is replaced or deleted, the object that
+    /// bears the link's name comes in its place.
+    fn mind_links(&mut self) {
+        if self.links.is_empty() {
+            return;
+        }
+        let changed = self.transfers.iter().map(Transfer::path);
+        let changed = changed.chain(self.deletions.iter().map(|deletion| &*deletion.path));
+        let changed: HashSet<&Path> = changed.map(Path::new).collect();
+        let target = |link: &Transfer| link.file.as_ref().and_then(|file| file.target.clone());
+        let (broken, links): (Vec<_>, Vec<_>) = mem::take(&mut self.links)
+            .into_iter()
+            .partition(|link| target(link).is_some_and(|target| changed.contains(&*target)));
+        drop(changed);
+        self.links = links;
+        for link in broken {
+            self.kept.entries -= 1;
+            self.kept.bytes -= link.file.as_ref().map_or(0, |file| file.size);
+            self.transfers.push(link);
+        }
+        self.transfers.sort_by(|a, b| tree_order(a.path(), b.path()));
     }
 
     fn transfer(&mut self, reason: Reason, file: Option<File>, object: Option<Object>) {
@@ -334,12 +379,15 @@ impl Plan {
         let doubtful = mem::take(&mut self.doubtful);
         let verdicts = verdicts(&doubtful);
         for (pair, verdict) in doubtful.into_iter().zip(verdicts) {
-            match verdict {
-                None => self.kept.add(pair.size(self.direction)),
-                Some(reason) => self.transfers.push(Transfer { reason, ..pair }),
+            match (verdict, pair.file, pair.object) {
+                (None, Some(file), Some(object)) => self.keep(file, object),
+                (reason, file, object) => {
+                    self.transfer(reason.unwrap_or(Reason::Doubt), file, object);
+                }
             }
         }
         self.transfers.sort_by(|a, b| tree_order(a.path(), b.path()));
+        self.mind_links();
     }
 }
 
@@ -547,6 +595,7 @@ mod tests {
             (1, 499 * S - 1, 1, 500, 0, Keep),
             (1, 900 * S, 1, 500, 0, Transfer(Newer)),
             (1, 10 * S, 1, 500, 0, Keep),
+            (1, 10 * S + 1, 1, 500, 0, Keep),
             // The clocks are known to be apart.
             (1, 800 * S, 1, 500, 300 * S, Doubt),
             (1, 200 * S, 1, 500, 300 * S, Doubt),
@@ -557,19 +606,23 @@ mod tests {
             (1, i64::MAX, 1, 500, 0, Doubt),
             (1, NOW + S, 1, 1_001, 0, Keep),
             (2, NOW + 1, 1, 500, 0, Transfer(Size)),
-            (1, i64::MIN, 1, 500, 0, Keep),
+            (1, -5 * S - 1, 1, 500, 0, Keep),
         ];
         for (size, mtime, object_size, last_modified, skew, expected) in cases {
             let (file, object) = (file("a", size, mtime), object("a", object_size, last_modified));
-            let verdict = compare(&file, &object, &clocks(skew));
-            assert_eq!(verdict, expected, "{size} {mtime} {object_size} {last_modified} {skew}");
+            let case = format!("{size} {mtime} {object_size} {last_modified} {skew}");
+            let verdict = compare(Direction::Backup, &file, &object, &clocks(skew));
+            assert_eq!(verdict, expected, "{case}");
+            // The same the other way round, but for what may be a copy of the object's predecessor.
+            let verdict = compare(Direction::Restore, &file, &object, &clocks(skew));
+            let copied = expected == Keep && mtime < last_modified * S && mtime % S == 0;
+            assert_eq!(verdict, if copied { Doubt } else { expected }, "{case}");
         }
         let by_content = Clocks { by_content: true, ..clocks(0) };
-        assert_eq!(compare(&file("a", 1, 10 * S), &object("a", 1, 500), &by_content), Doubt);
-        assert_eq!(
-            compare(&file("a", 1, 10 * S), &object("a", 2, 500), &by_content),
-            Transfer(Size)
-        );
+        let compare = |size| {
+            compare(Direction::Backup, &file("a", 1, 10 * S), &object("a", size, 500), &by_content)
+        };
+        assert_eq!((compare(1), compare(2)), (Doubt, Transfer(Size)));
     }
 
     struct Sides {
@@ -634,7 +687,7 @@ mod tests {
         restore.local = vec![skipped("link")];
         let (down, deleted, left_out) = restore.plan(Direction::Restore);
         assert_eq!((down, deleted), (owned(&["link-b"]), owned(&[])));
-        assert_eq!(left_out, owned(&["link", "link", "link/a"]));
+        assert_eq!(left_out, owned(&["link", "link/a"]));
 
         let mut restore = sides(&["odd/a", "odd", "gone"], &[]);
         restore.remote = vec![skipped("odd/")];
@@ -643,6 +696,27 @@ mod tests {
         let mut unknown = sides(&[], &["a", "b/c"]);
         unknown.local = vec![skipped("")];
         assert_eq!(unknown.plan(Direction::Backup).1, owned(&[]));
+    }
+
+    #[test]
+    fn a_link_is_only_kept_with_what_it_leads_to() {
+        let link = |files: &[&str], objects: &[&str]| {
+            let mut both = sides(files, objects);
+            // Not of a whole second: an original rather than a restored copy.
+            both.files
+                .iter_mut()
+                .for_each(|file| file.modified = Timestamp::from_nanos(10 * S + 1));
+            both.files[0].target = Some(Path::new("f").into());
+            both.plan(Direction::Restore)
+        };
+        assert_eq!(link(&["l", "f"], &["l", "f"]), (owned(&[]), owned(&[]), owned(&[])));
+        // The target is deleted, or isn't there for the plan at all.
+        assert_eq!(link(&["l", "f"], &["l"]), (owned(&["l"]), owned(&["f"]), owned(&[])));
+        let mut both = sides(&["l", "f"], &["l", "f"]);
+        both.files.iter_mut().for_each(|file| file.modified = Timestamp::from_nanos(10 * S + 1));
+        both.files[0].target = Some(Path::new("f").into());
+        both.files[1].size = 2;
+        assert_eq!(both.plan(Direction::Restore).0, owned(&["f", "l"]));
     }
 
     #[test]

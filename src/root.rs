@@ -12,7 +12,7 @@ use std::{
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::{
     ambient_authority,
-    fs::{Dir, OpenOptions},
+    fs::{Dir, OpenOptions, OpenOptionsExt},
 };
 
 use crate::{
@@ -96,6 +96,19 @@ impl Root {
         }
     }
 
+    /// Whether there is no file (nor link, nor anything else but a directory) of that path.
+    pub(crate) fn has_no_file(&self, path: &str) -> bool {
+        let found =
+            self.parent(path, false).and_then(|parent| parent.dir.symlink_metadata(&parent.name));
+        match found {
+            Ok(metadata) => metadata.is_dir(),
+            // Below a file there is nothing either.
+            Err(error) => {
+                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            }
+        }
+    }
+
     /// The directory that holds `path`, reached without following a link.
     pub(crate) fn parent(&self, path: &str, create: bool) -> io::Result<Parent> {
         let (dirs, name) = path.rsplit_once('/').map_or(("", path), |(dirs, name)| (dirs, name));
@@ -125,11 +138,16 @@ pub(crate) struct Parent {
 }
 
 impl Parent {
-    /// Makes a new, empty file beside the one that it will become.
-    pub(crate) fn temporary(self) -> io::Result<Temporary> {
+    /// Makes a new, empty file beside the one that it will become. What replaces a file is nobody
+    /// else's to read until it has that file's mode.
+    pub(crate) fn temporary(self, replaces_file: bool) -> io::Result<Temporary> {
         let name = names::temporary();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).follow(FollowSymlinks::No);
+        #[cfg(unix)]
+        if replaces_file {
+            options.mode(0o600);
+        }
         let file = self.dir.open_with(&name, &options)?.into_std();
         Ok(Temporary { parent: self, name: Some(name), file })
     }
@@ -149,6 +167,21 @@ impl Parent {
         } else {
             None
         })
+    }
+
+    /// Renames a file of this directory to the name of the path; with `new`, only if nothing has it.
+    fn give_name(&self, temporary: &str, new: bool) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if new {
+            use rustix::{fs::RenameFlags, io::Errno};
+            let (dir, name) = (&self.dir, self.name.as_str());
+            match rustix::fs::renameat_with(dir, temporary, dir, name, RenameFlags::NOREPLACE) {
+                // The file system doesn't know how: what was checked a moment ago has to do.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                other => return Ok(other?),
+            }
+        }
+        self.dir.rename(temporary, &self.dir, &self.name)
     }
 
     fn check(&self, expected: Expected) -> Result<(), Cause> {
@@ -192,20 +225,63 @@ pub(crate) struct Temporary {
 }
 
 impl Temporary {
-    /// Gives the file its time and its name, in place of what is `expected` to be there.
-    pub(crate) fn keep(mut self, expected: Expected, modified: Timestamp) -> Result<(), Cause> {
+    /// Gives the file its time, and the mode of the file that it will replace. Only the name is missing
+    /// then, and no descriptor is held.
+    pub(crate) fn complete(
+        mut self,
+        path: &str,
+        expected: Expected,
+        modified: Timestamp,
+    ) -> Result<Complete, Cause> {
         if let Expected::File(_) = expected {
             // Objects know no permissions; those of the file that is replaced stay.
             let permissions = self.parent.dir.symlink_metadata(&self.parent.name)?.permissions();
             self.file.set_permissions(permissions.into_std(&self.file)?)?;
         }
         self.file.set_modified(modified.into())?;
-        self.parent.check(expected)?;
-        if let Some(name) = &self.name {
-            self.parent.dir.rename(name, &self.parent.dir, &self.parent.name)?;
+        let name = self.name.take().unwrap_or_default();
+        Ok(Complete { path: path.to_owned(), name, expected })
+    }
+}
+
+/// A file that is whole but for its name. One that is never published is swept by the next run.
+pub(crate) struct Complete {
+    path: String,
+    name: String,
+    expected: Expected,
+}
+
+impl Root {
+    /// Has all that was written below the root reach the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        // One call for any number of files: the file system writes them in the order that suits it.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return Ok(rustix::fs::syncfs(self.dir.open(".")?)?);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        {
+            rustix::fs::sync();
+            Ok(())
         }
-        self.name = None;
-        Ok(())
+    }
+
+    /// Gives a file its final name, in place of what was expected to be there.
+    pub(crate) fn publish(&self, complete: &Complete) -> Result<(), Cause> {
+        let parent = self.parent(&complete.path, false)?;
+        let published = parent.check(complete.expected).and_then(|()| {
+            Ok(parent.give_name(&complete.name, complete.expected == Expected::Nothing)?)
+        });
+        if published.is_err() {
+            let _ = parent.dir.remove_file(&complete.name);
+        }
+        published
+    }
+
+    /// Removes a file that is not to get its name.
+    pub(crate) fn discard(&self, complete: &Complete) {
+        if let Ok(parent) = self.parent(&complete.path, false) {
+            // What can't be removed now is swept by the next run.
+            let _ = parent.dir.remove_file(&complete.name);
+        }
     }
 }
 

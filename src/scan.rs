@@ -94,8 +94,6 @@ enum Seen {
     Directory(Directory),
     Skipped(Skipped),
     Leftover(String),
-    /// Gone before it could be looked at.
-    Nothing,
 }
 
 impl Walk<'_> {
@@ -103,8 +101,12 @@ impl Walk<'_> {
         if self.cancel.is_cancelled() {
             return;
         }
-        let entries: Vec<_> =
-            WalkDir::new(self.root.join(&dir.real)).min_depth(1).max_depth(1).into_iter().collect();
+        let entries: Vec<_> = WalkDir::new(self.root.join(&dir.real))
+            .follow_root_links(false)
+            .min_depth(1)
+            .max_depth(1)
+            .into_iter()
+            .collect();
         let seen: Vec<Seen> =
             entries.into_par_iter().with_min_len(64).map(|entry| self.entry(&dir, entry)).collect();
         let mut below = Vec::new();
@@ -119,7 +121,6 @@ impl Walk<'_> {
                         found.dirs.push(sub.path.as_str().into());
                         below.push(sub);
                     }
-                    Seen::Nothing => {}
                 }
             }
         }
@@ -131,7 +132,7 @@ impl Walk<'_> {
     fn entry(&self, dir: &Directory, entry: walkdir::Result<walkdir::DirEntry>) -> Seen {
         let entry = match entry {
             Ok(entry) => entry,
-            Err(error) => return unreadable(dir.path.clone(), &error.into()),
+            Err(error) => return unreadable(dir.path.clone(), &io_error(error)),
         };
         let Some(name) = entry.file_name().to_str() else {
             let path = join(&dir.path, &entry.file_name().to_string_lossy());
@@ -148,7 +149,7 @@ impl Walk<'_> {
         }
         match entry.metadata() {
             Ok(metadata) => self.file(dir, path, real, &metadata),
-            Err(error) => unreadable(path, &error.into()),
+            Err(error) => unreadable(path, &io_error(error)),
         }
     }
 
@@ -211,12 +212,20 @@ impl Walk<'_> {
     }
 }
 
-/// What vanished while it was looked at is simply no longer there.
+/// The plain error: walkdir's own text repeats the path.
+fn io_error(error: walkdir::Error) -> io::Error {
+    let text = error.to_string();
+    error.into_io_error().unwrap_or_else(|| io::Error::other(text))
+}
+
+/// What vanishes between two looks may be gone, renamed, or on a file system that comes and goes: it is
+/// not known to be deleted.
 fn unreadable(path: String, error: &io::Error) -> Seen {
-    if error.kind() == io::ErrorKind::NotFound {
-        return Seen::Nothing;
-    }
-    Seen::Skipped(Skipped { path, reason: SkipReason::Unreadable(error.to_string()) })
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => SkipReason::Vanished,
+        _ => SkipReason::Unreadable(error.to_string()),
+    };
+    Seen::Skipped(Skipped { path, reason })
 }
 
 fn join(dir: &str, name: &str) -> String {

@@ -1,13 +1,13 @@
 //! Verifying: every file against its object, by content. Nothing is changed on either side.
 
-use std::{fs::File as OpenFile, os::unix::fs::FileExt, path::Path};
+use std::{cell::Cell, fs::File as OpenFile, path::Path};
 
 use rayon::prelude::*;
 
 use crate::{
     cancel::Cancel,
     config::Config,
-    content::{self, Answer, Proof},
+    content::{self, Answer, Comparing, Proof},
     entry::{File, Object, Skipped},
     error::{Cause, Error, Result},
     list::Listing,
@@ -16,7 +16,7 @@ use crate::{
     pool::for_each,
     report::{Event, Stage, exit},
     root::{Root, State},
-    s3::{Client, Head, Sink},
+    s3::Client,
     scan::Scan,
 };
 
@@ -122,22 +122,28 @@ pub(crate) fn verify(
             Err(error) => found.fail(error, on_event)?,
         }
     }
-    let mut fatal = None;
+    let fatal: Cell<Option<Error>> = Cell::new(None);
+    let stopped = Cell::new(false);
     let ask = |(file, object): (File, Object)| {
         let answer = context.ask(&file, &object);
         (file, answer)
     };
-    let open = open.into_iter().take_while(|_| !context.cancel.is_cancelled());
+    let open = open.into_iter().take_while(|_| !context.cancel.is_cancelled() && !stopped.get());
     for_each(context.config.transfer.workers, open, &ask, |(file, answer)| match answer {
         Ok(Answer::Same) => found.same.add(file.size),
         Ok(Answer::Different) => found.differ(&file.path, Difference::Content),
         Ok(Answer::Unknown) => found.differ(&file.path, Difference::Unknown),
-        Err(error) => fatal = fatal.take().or(found.fail(error, on_event).err()),
+        Err(error) => {
+            if let Err(error) = found.fail(error, on_event) {
+                stopped.set(true);
+                fatal.set(fatal.take().or(Some(error)));
+            }
+        }
     });
     context.cancel.check()?;
     found.differences.sort_by(|a, b| tree_order(&a.0, &b.0));
     found.skipped.sort_by(|a, b| tree_order(&a.path, &b.path));
-    fatal.map_or(Ok(found), Err)
+    fatal.take().map_or(Ok(found), Err)
 }
 
 impl Verification {
@@ -165,7 +171,7 @@ impl Context<'_> {
             return Ok(answer);
         }
         let open = self.open(file)?;
-        let mut sink = Comparing { file: &open, differs: false };
+        let mut sink = Comparing::with(&open);
         self.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
         Ok(if sink.differs { Answer::Different } else { Answer::Same })
     }
@@ -188,29 +194,5 @@ impl Context<'_> {
             Ok(_) => Err(fail(Cause::Changed("the file was changed while it was read"))),
             Err(error) => Err(fail(error.into())),
         }
-    }
-}
-
-/// Holds what arrives against a file.
-struct Comparing<'a> {
-    file: &'a OpenFile,
-    differs: bool,
-}
-
-impl Sink for Comparing<'_> {
-    fn head(&mut self, _: &Head) {}
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
-        if !self.differs {
-            let mut ours = vec![0; bytes.len()];
-            match self.file.read_exact_at(&mut ours, offset) {
-                Ok(()) => self.differs = ours != bytes,
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    self.differs = true
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
     }
 }

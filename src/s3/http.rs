@@ -99,6 +99,7 @@ impl Read for PayloadReader<'_> {
                 self.at += read as u64;
                 Ok(read)
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
             Err(error) => {
                 self.fault = Some(Cause::Io(io::Error::new(error.kind(), error.to_string())));
                 Err(error)

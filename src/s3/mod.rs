@@ -9,6 +9,7 @@ mod profile;
 mod wire;
 
 use std::{
+    collections::{HashMap, HashSet},
     ops::Range,
     sync::{
         Arc, RwLock,
@@ -285,7 +286,7 @@ impl Client {
                 // An earlier try went through, and only its answer was lost.
                 Err(Cause::S3 { ref code, .. }) if code == "NoSuchUpload" && tries > 1 => {
                     let head = self.head_once(key)?;
-                    let ours = matches!(head.etag, ETag::Parts(_, n) if n as usize == parts.len());
+                    let ours = etag_of_parts(parts).is_some_and(|etag| etag == head.etag);
                     if head.size == size && ours { Ok(()) } else { done }
                 }
                 other => other,
@@ -337,6 +338,10 @@ impl Client {
         let mut buffer =
             vec![0; CHUNK.min(usize::try_from(range.end - range.start).unwrap_or(CHUNK)).max(1)];
         self.retry("download", key, || {
+            if at == range.end && at > range.start {
+                // All of it came, and only the end of the answer was lost.
+                return Ok(());
+            }
             let mut call = Call::new("GET", Some(key));
             let whole = at == 0 && range.end == size;
             if !whole {
@@ -394,41 +399,64 @@ impl Client {
     }
 
     fn delete_one(&self, key: &str) -> Result<()> {
-        self.retry("delete", key, || self.finish(self.send(&Call::new("DELETE", Some(key)))?))
+        self.retry("delete", key, || {
+            match self.send(&Call::new("DELETE", Some(key))).and_then(|answer| self.finish(answer))
+            {
+                // Some stores say so; and an earlier try may have gone through.
+                Err(Cause::S3 { code, .. }) if code == "NoSuchKey" => Ok(()),
+                other => other,
+            }
+        })
     }
 
     fn delete_batch(&self, keys: &[&str]) -> Vec<Result<()>> {
+        let mut outcomes: HashMap<&str, Result<()>> = HashMap::new();
+        let mut pending: Vec<&str> = keys.to_vec();
+        let tried = self.retry("delete from", format!("s3://{}", self.bucket), || {
+            let mut again = None;
+            for (key, outcome) in pending.iter().zip(self.delete_batch_once(&pending)?) {
+                match outcome {
+                    Err(cause) if cause.is_retryable() => {
+                        again = Some(cause);
+                        continue;
+                    }
+                    Err(Cause::S3 { code, .. }) if code == "NoSuchKey" => {
+                        outcomes.insert(key, Ok(()))
+                    }
+                    Err(cause) => outcomes.insert(key, Err(Error::new("delete", *key, cause))),
+                    Ok(()) => outcomes.insert(key, Ok(())),
+                };
+            }
+            pending.retain(|key| !outcomes.contains_key(key));
+            again.map_or(Ok(()), Err)
+        });
+        let failed = tried.err().unwrap_or_else(Error::interrupted);
+        keys.iter()
+            .map(|key| outcomes.remove(key).unwrap_or_else(|| Err(failed.about(key))))
+            .collect()
+    }
+
+    /// One request; the outcome of each key, in order.
+    fn delete_batch_once(&self, keys: &[&str]) -> Result<Vec<Result<(), Cause>>, Cause> {
         let body = wire::delete_body(keys);
         let mut md5 = Hasher::md5();
         md5.update(body.as_bytes());
-        let md5 = base64(&md5.finish());
-        let answer = self.retry("delete from", format!("s3://{}", self.bucket), || {
-            let mut call = Call { query: &[("delete", "")], ..Call::new("POST", None) };
-            call.payload = Some(Payload::Bytes(body.as_bytes()));
-            call.headers.push(("content-md5", md5.clone()));
-            wire::parse_deleted(&self.send(&call)?.text(MAX_DOCUMENT)?)
-        });
-        let (deleted, failed) = match answer {
-            Ok(answer) => answer,
-            Err(error) => return keys.iter().map(|_| Err(error.repeated())).collect(),
+        let mut call = Call { query: &[("delete", "")], ..Call::new("POST", None) };
+        call.payload = Some(Payload::Bytes(body.as_bytes()));
+        call.headers.push(("content-md5", base64(&md5.finish())));
+        let (deleted, failed) = wire::parse_deleted(&self.send(&call)?.text(MAX_DOCUMENT)?)?;
+        let deleted: HashSet<String> = deleted.into_iter().collect();
+        let outcome = |key: &&str| match failed.iter().find(|(failed, ..)| failed == key) {
+            _ if deleted.contains(*key) => Ok(()),
+            Some((_, code, message)) => Err(Cause::S3 {
+                status: 200,
+                code: code.clone(),
+                message: message.clone(),
+                retry_after: None,
+            }),
+            None => Err(Cause::Malformed("DeleteObjects says nothing of this key".to_owned())),
         };
-        let deleted: std::collections::HashSet<String> = deleted.into_iter().collect();
-        let outcome = |key: &&str| {
-            if deleted.contains(*key) {
-                return Ok(());
-            }
-            let cause = match failed.iter().find(|(failed, ..)| failed == key) {
-                Some((_, code, message)) => Cause::S3 {
-                    status: 200,
-                    code: code.clone(),
-                    message: message.clone(),
-                    retry_after: None,
-                },
-                None => Cause::Malformed("DeleteObjects says nothing of this key".to_owned()),
-            };
-            Err(Error::new("delete", *key, cause))
-        };
-        keys.iter().map(outcome).collect()
+        Ok(keys.iter().map(outcome).collect())
     }
 
     /// Tries until it works, until it can't, or until it has been tried often enough: with capped
@@ -621,11 +649,15 @@ impl Client {
     fn note_date(&self, answer: &Answer, before: SystemTime) {
         let Some(date) = answer.header("date").and_then(wire::http_date) else { return };
         let date = Timestamp::from(date).nanos();
-        let (before, after) =
-            (Timestamp::from(before).nanos(), Timestamp::from(SystemTime::now()).nanos());
-        let offset = clock_offset(date, before, after);
-        self.offset.store(offset, Ordering::Relaxed);
-        self.skew.fetch_max(offset.unsigned_abs(), Ordering::Relaxed);
+        let now = SystemTime::now();
+        let (before, after) = (Timestamp::from(before).nanos(), Timestamp::from(now).nanos());
+        if after.abs_diff(before) > LONG_ANSWER {
+            // Nobody knows when in the meantime the server looked at its clock.
+            return;
+        }
+        let (nearest, farthest) = clock_offset(date, before, after);
+        self.offset.store(nearest, Ordering::Relaxed);
+        self.skew.fetch_max(farthest.unsigned_abs(), Ordering::Relaxed);
     }
 
     /// The local time, or the server's where the two are so far apart that it may refuse a signature
@@ -646,19 +678,32 @@ impl Client {
     }
 }
 
-/// How far ahead of the local clock the server's is, given the whole second of its `Date` and the
-/// local times before the request and after the answer, all in nanoseconds. Zero where the clocks may
-/// well agree, else the farthest that they can be apart.
-fn clock_offset(date: i64, before: i64, after: i64) -> i64 {
+/// Answers that take longer say too little about the server's clock: nanoseconds.
+const LONG_ANSWER: u64 = 5_000_000_000;
+
+/// How far ahead of the local clock the server's is, at least and at most, given the whole second of its
+/// `Date` and the local times before the request and after the answer, all in nanoseconds. Zero where
+/// the clocks may well agree.
+fn clock_offset(date: i64, before: i64, after: i64) -> (i64, i64) {
     let least = date.saturating_sub(after);
     let most = date.saturating_add(1_000_000_000).saturating_sub(before);
     if least > 0 {
-        most
+        (least, most)
     } else if most < 0 {
-        least
+        (most, least)
     } else {
-        0
+        (0, 0)
     }
+}
+
+/// The ETag of the object that S3 makes of parts, where theirs are MD5s.
+fn etag_of_parts(parts: &[UploadedPart]) -> Option<ETag> {
+    let mut whole = Hasher::md5();
+    for part in parts {
+        let ETag::Md5(md5) = ETag::parse(&part.etag) else { return None };
+        whole.update(&md5);
+    }
+    Some(ETag::parse(&format!("{}-{}", hex(&whole.finish()), parts.len())))
 }
 
 /// The SHA-256 of nothing.
@@ -703,11 +748,13 @@ mod tests {
     fn clocks_that_may_agree_do() {
         const S: i64 = 1_000_000_000;
         // The Date of an answer, the local time before and after.
-        assert_eq!(clock_offset(100 * S, 100 * S + 5, 100 * S + 9), 0);
-        assert_eq!(clock_offset(100 * S, 99 * S, 100 * S), 0);
-        assert_eq!(clock_offset(100 * S, 100 * S + S - 1, 101 * S + 1), 0);
-        assert_eq!(clock_offset(400 * S, 100 * S, 100 * S + 10), 301 * S);
-        assert_eq!(clock_offset(100 * S, 400 * S, 401 * S), -301 * S);
-        assert_eq!(clock_offset(i64::MAX, i64::MIN, i64::MIN), i64::MAX);
+        let agree = (0, 0);
+        assert_eq!(clock_offset(100 * S, 100 * S + 5, 100 * S + 9), agree);
+        assert_eq!(clock_offset(100 * S, 99 * S, 100 * S), agree);
+        assert_eq!(clock_offset(100 * S, 100 * S + S - 1, 101 * S + 1), agree);
+        let ahead = clock_offset(400 * S, 100 * S, 100 * S + 10);
+        assert_eq!(ahead, (300 * S - 10, 301 * S));
+        assert_eq!(clock_offset(100 * S, 400 * S, 401 * S), (-299 * S, -301 * S));
+        assert_eq!(clock_offset(i64::MAX, i64::MIN, i64::MIN).1, i64::MAX);
     }
 }

@@ -275,11 +275,15 @@ pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
         Ok(Listed { key, size: object.size, modified: modified.whole_second(), etag })
     });
     let objects = objects.collect::<Result<Vec<_>, Cause>>()?;
-    let next = match (result.is_truncated, result.next_continuation_token) {
-        (false, _) => None,
-        (true, Some(token)) if !token.is_empty() => Some(token),
-        (true, _) => {
-            return Err(Cause::Malformed("listing: cut short, but no token to go on with".into()));
+    // rust-s3 takes a missing IsTruncated for false; but then nobody knows whether this is all.
+    let said = xml.contains("IsTruncated>");
+    let token = result.next_continuation_token.filter(|token| !token.is_empty());
+    let next = match (result.is_truncated, token) {
+        (false, None) if said => None,
+        (true, Some(token)) => Some(token),
+        _ => {
+            let why = "listing: it doesn't say whether, or how, it goes on";
+            return Err(Cause::Malformed(why.to_owned()));
         }
     };
     Ok(Page { objects, next })
@@ -459,7 +463,8 @@ mod tests {
     fn page(inner: &str) -> Result<Page, Cause> {
         parse_page(&format!(
             "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
-             <Name>b</Name>{inner}</ListBucketResult>"
+             <Name>b</Name>{inner}{}</ListBucketResult>",
+            if inner.contains("IsTruncated") { "" } else { "<IsTruncated>false</IsTruncated>" }
         ))
     }
 
@@ -500,6 +505,10 @@ mod tests {
             assert!(parse_page(text).is_err(), "{text}");
         }
         assert!(page("<IsTruncated>true</IsTruncated>").is_err());
+        let token = "<NextContinuationToken>t</NextContinuationToken>";
+        assert!(page(token).is_err());
+        assert!(page(&format!("<IsTruncated>false</IsTruncated>{token}")).is_err());
+        assert!(parse_page("<ListBucketResult><Name>b</Name></ListBucketResult>").is_err());
         assert!(page(&contents("a", "yesterday")).is_err());
         assert!(page("<Contents><Key>a</Key></Contents>").is_err());
     }

@@ -1,5 +1,7 @@
 //! Deleting what the source no longer has, and what earlier runs left behind.
 
+use std::cell::Cell;
+
 use super::Context;
 use crate::{
     error::{Cause, Error, Result},
@@ -17,18 +19,31 @@ pub(super) fn objects(
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
 ) {
-    let batches = deletions.chunks(MAX_DELETE_BATCH).take_while(|_| !context.cancel.is_cancelled());
+    // A fatal failure of one batch is one of all.
+    let fatal = Cell::new(false);
+    let batches = deletions
+        .chunks(MAX_DELETE_BATCH)
+        .take_while(|_| !context.cancel.is_cancelled() && !fatal.get());
     let delete = |batch: &[Deletion]| -> Vec<(String, Result<()>)> {
-        let keys: Vec<String> = batch.iter().map(|deletion| context.key(&deletion.path)).collect();
+        let (gone, back): (Vec<&Deletion>, Vec<&Deletion>) =
+            batch.iter().partition(|deletion| context.root.has_no_file(&deletion.path));
+        let keys: Vec<String> = gone.iter().map(|deletion| context.key(&deletion.path)).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let paths = batch.iter().map(|deletion| deletion.path.to_string());
-        paths.zip(context.client.delete(&keys)).collect()
+        let is_back = |deletion: &Deletion| {
+            let cause = Cause::Changed("the file is there again");
+            (deletion.path.to_string(), Err(Error::new("delete", &*deletion.path, cause)))
+        };
+        let paths = gone.iter().map(|deletion| deletion.path.to_string());
+        paths.zip(context.client.delete(&keys)).chain(back.into_iter().map(is_back)).collect()
     };
     for_each(context.config.transfer.workers, batches, &delete, |outcomes| {
         for (path, outcome) in outcomes {
             match outcome {
                 Ok(()) => deleted(&path, report, on_event),
-                Err(error) => report.fail(error, on_event),
+                Err(error) => {
+                    fatal.set(fatal.get() || error.is_fatal());
+                    report.fail(error, on_event);
+                }
             }
         }
     });

@@ -1,4 +1,5 @@
-//! Object to file: into a temporary file beside the final name, checked, and only then renamed.
+//! Object to file: into a temporary file beside the final name, checked, and only then renamed, in
+//! batches, once the bytes are on the disk.
 
 use std::{
     fs::File,
@@ -8,8 +9,8 @@ use std::{
 
 use super::{Context, Moved, Mover, part_range, part_size};
 use crate::{
-    content::{self, Answer, Proof},
-    entry::{ETag, Timestamp},
+    content::{self, Answer, Comparing, Proof},
+    entry::Object,
     error::{Cause, Error, Result},
     plan::Transfer,
     root::{Expected, State, Temporary},
@@ -20,11 +21,8 @@ pub(super) struct Downloader<'a>(pub &'a Context<'a>);
 
 /// A download in ranges under way.
 pub(super) struct Download {
-    path: String,
+    object: Object,
     key: String,
-    size: u64,
-    modified: Timestamp,
-    etag: ETag,
     expected: Expected,
     part_size: u64,
     proof: Proof,
@@ -33,8 +31,10 @@ pub(super) struct Download {
     file: File,
 }
 
-fn not_planned(transfer: &Transfer) -> Error {
-    Error::new("download", transfer.path(), Cause::Config("no object is planned".to_owned()))
+fn planned(transfer: &Transfer) -> Result<&Object> {
+    transfer.object.as_ref().ok_or_else(|| {
+        Error::new("download", transfer.path(), Cause::Config("no object is planned".to_owned()))
+    })
 }
 
 fn expected(transfer: &Transfer) -> Expected {
@@ -45,65 +45,40 @@ fn expected(transfer: &Transfer) -> Expected {
     }
 }
 
-fn corrupt() -> Cause {
-    Cause::Corrupt("the bytes that arrived do not match the object's checksum".to_owned())
-}
-
-impl Downloader<'_> {
-    fn temporary(&self, path: &str) -> Result<Temporary> {
-        let made = self.0.root.parent(path, true).and_then(|parent| parent.temporary());
-        made.map_err(|error| Error::new("create file", path, error))
-    }
-
-    fn small(&self, transfer: &Transfer) -> Result<Moved> {
-        let object = transfer.object.as_ref().ok_or_else(|| not_planned(transfer))?;
-        let fail = |cause| Error::new("download", transfer.path(), cause);
-        let temporary = self.temporary(&object.path)?;
-        let mut sink = Checked { context: self.0, file: &temporary.file, state: None };
-        let key = self.0.key(&object.path);
-        self.0.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
-        let checked = match sink.state {
-            Some((proof, Some(hasher))) => {
-                if !proof.agrees(&hasher.finish()) {
-                    return Err(fail(corrupt()));
-                }
-                true
-            }
-            Some((proof, None)) => {
-                self.compare(&temporary.file, object.size, &proof).map_err(fail)?
-            }
-            None => false,
-        };
-        temporary.keep(expected(transfer), object.modified).map_err(fail)?;
-        Ok(Moved { bytes: object.size, checked })
-    }
-}
-
 impl Mover for Downloader<'_> {
     type Large = Download;
 
     fn whole(&self, transfer: &Transfer) -> Result<Moved> {
-        match self.small(transfer) {
-            // What was damaged on its way may well arrive whole the next time.
-            Err(error) if matches!(error.cause(), Cause::Corrupt(_)) => self.small(transfer),
-            other => other,
-        }
+        let object = planned(transfer)?;
+        let temporary = self.temporary(transfer)?;
+        let key = self.0.key(&object.path);
+        let mut sink = Checked { context: self.0, file: &temporary.file, state: None };
+        self.0.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
+        let checked = match sink.state {
+            Some((proof, Some(hasher))) => {
+                proof.agrees(&hasher.finish())
+                    || self.second_opinion(&key, object, &temporary.file, &proof)?
+            }
+            Some((proof, None)) => self.compare(&key, object, &temporary.file, &proof)?,
+            None => false,
+        };
+        let complete = temporary
+            .complete(&object.path, expected(transfer), object.modified)
+            .map_err(|cause| Error::new("download", &*object.path, cause))?;
+        Ok(Moved { bytes: object.size, checked, complete: Some(complete) })
     }
 
     fn begin(&self, transfer: &Transfer) -> Result<Download> {
-        let object = transfer.object.as_ref().ok_or_else(|| not_planned(transfer))?;
+        let object = planned(transfer)?;
         let key = self.0.key(&object.path);
         let proof = Proof::of_head(&self.0.client.head(&key)?);
-        let temporary = self.temporary(&object.path)?;
+        let temporary = self.temporary(transfer)?;
         let fail = |error| Error::new("create file", transfer.path(), Cause::Io(error));
         temporary.file.set_len(object.size).map_err(fail)?;
         let file = temporary.file.try_clone().map_err(fail)?;
         Ok(Download {
-            path: object.path.to_string(),
+            object: object.clone(),
             key,
-            size: object.size,
-            modified: object.modified,
-            etag: object.etag.clone(),
             expected: expected(transfer),
             part_size: part_size(object.size, self.0.config.transfer.part_size),
             proof,
@@ -113,22 +88,24 @@ impl Mover for Downloader<'_> {
     }
 
     fn pieces(&self, download: &Download) -> u64 {
-        download.size.div_ceil(download.part_size)
+        download.object.size.div_ceil(download.part_size)
     }
 
     fn piece(&self, download: &Download, index: u64) -> Result<()> {
-        let range = part_range(download.size, download.part_size, index);
+        let Download { object, key, .. } = download;
+        let range = part_range(object.size, download.part_size, index);
         let mut sink = Unchecked { context: self.0, file: &download.file };
-        self.0.client.get(&download.key, &download.etag, download.size, range, &mut sink)
+        self.0.client.get(key, &object.etag, object.size, range, &mut sink)
     }
 
     fn finish(&self, download: &Download) -> Result<Moved> {
-        let fail = |cause| Error::new("download", download.path.as_str(), cause);
-        let checked = self.compare(&download.file, download.size, &download.proof).map_err(fail)?;
-        if let Some(temporary) = take(download) {
-            temporary.keep(download.expected, download.modified).map_err(fail)?;
-        }
-        Ok(Moved { bytes: download.size, checked })
+        let Download { object, key, file, proof, .. } = download;
+        let checked = self.compare(key, object, file, proof)?;
+        let complete = take(download)
+            .map(|temporary| temporary.complete(&object.path, download.expected, object.modified))
+            .transpose()
+            .map_err(|cause| Error::new("download", &*object.path, cause))?;
+        Ok(Moved { bytes: object.size, checked, complete })
     }
 
     fn abandon(&self, download: &Download) -> Result<()> {
@@ -142,14 +119,45 @@ fn take(download: &Download) -> Option<Temporary> {
 }
 
 impl Downloader<'_> {
+    fn temporary(&self, transfer: &Transfer) -> Result<Temporary> {
+        let path = transfer.path();
+        let replaces_file = matches!(expected(transfer), Expected::File(_));
+        self.0
+            .root
+            .parent(path, true)
+            .and_then(|parent| parent.temporary(replaces_file))
+            .map_err(|error| Error::new("create file", path, error))
+    }
+
     /// Whether the file could be told to be what was asked for. An error if it is not.
-    fn compare(&self, file: &File, size: u64, proof: &Proof) -> Result<bool, Cause> {
+    fn compare(&self, key: &str, object: &Object, file: &File, proof: &Proof) -> Result<bool> {
         let wanted = self.0.config.transfer.part_size;
-        match content::compare(file, size, proof, wanted, self.0.cancel)? {
-            Answer::Same => Ok(true),
-            Answer::Unknown => Ok(false),
-            Answer::Different => Err(corrupt()),
+        match content::compare(file, object.size, proof, wanted, self.0.cancel) {
+            Ok(Answer::Same) => Ok(true),
+            Ok(Answer::Unknown) => Ok(false),
+            Ok(Answer::Different) => self.second_opinion(key, object, file, proof),
+            Err(cause) => Err(Error::new("download", &*object.path, cause)),
         }
+    }
+
+    /// What arrived does not match. A checksum is final; but an ETag may only look like an MD5, and
+    /// what comes the same twice was not damaged on its way: then it can't be told.
+    fn second_opinion(
+        &self,
+        key: &str,
+        object: &Object,
+        file: &File,
+        proof: &Proof,
+    ) -> Result<bool> {
+        if let Proof::Md5(_) = proof {
+            let mut again = Comparing::with(file);
+            self.0.client.get(key, &object.etag, object.size, 0..object.size, &mut again)?;
+            if !again.differs {
+                return Ok(false);
+            }
+        }
+        let why = "the bytes that arrived do not match the object's checksum";
+        Err(Error::new("download", &*object.path, Cause::Corrupt(why.to_owned())))
     }
 }
 

@@ -10,7 +10,8 @@ mod parts;
 mod upload;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
+    mem,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,11 +25,11 @@ pub use parts::{MAX_PART_SIZE, MIN_PART_SIZE, part_size};
 use crate::{
     cancel::Cancel,
     config::Config,
-    error::{Error, Result},
+    error::{Cause, Error, Result},
     plan::{Count, Direction, Plan, Transfer},
     pool::{Flow, drive},
     report::{Event, Progress, Report, Stage},
-    root::Root,
+    root::{Complete, Root},
     s3::Client,
 };
 
@@ -43,6 +44,15 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Has what was written reach the disk, unless that isn't wanted.
+    fn sync(&self) -> Result<()> {
+        if self.config.transfer.no_sync {
+            return Ok(());
+        }
+        let shown = self.config.dir.display().to_string();
+        self.root.sync().map_err(|error| Error::new("write to disk", shown, error))
+    }
+
     fn key(&self, path: &str) -> String {
         self.config.bucket.key(path)
     }
@@ -72,6 +82,8 @@ struct Moved {
     bytes: u64,
     /// Whether its content was held against what the server says of it.
     checked: bool,
+    /// A downloaded file, whole, that still has to get its name.
+    complete: Option<Complete>,
 }
 
 /// Carries out a plan that the guards have let pass.
@@ -79,6 +91,7 @@ pub(crate) fn run(context: &Context, plan: Plan, on_event: &mut dyn FnMut(Event)
     let begun = Instant::now();
     let mut report = Report::new(plan.direction, plan.kept, plan.skipped);
     delete::sweep(context, &plan.leftovers, &mut report, on_event);
+    let unswept = report.failed;
     let direction = plan.direction;
     let mut transfers = plan.transfers;
     transfers.sort_by_key(|transfer| std::cmp::Reverse(transfer.size(direction)));
@@ -102,7 +115,7 @@ pub(crate) fn run(context: &Context, plan: Plan, on_event: &mut dyn FnMut(Event)
     }
     if report.fatal.is_some() {
         // Nothing more.
-    } else if report.failed > 0 {
+    } else if report.failed > unswept {
         report.withheld = plan.deletions.len() as u64;
     } else if !plan.deletions.is_empty() {
         on_event(Event::Stage(Stage::Deleting { entries: plan.deletions.len() as u64 }));
@@ -134,14 +147,22 @@ fn all<M: Mover>(
         mover,
         direction,
         total,
-        waiting: transfers.into_iter(),
+        waiting: transfers.into(),
+        repeated: HashSet::new(),
         large: BTreeMap::new(),
         begun: 0,
         ready: VecDeque::new(),
+        moving: 0,
+        complete: Vec::new(),
         report,
         on_event,
     };
-    drive(context.config.transfer.workers, &mut course, &|job| perform(mover, job));
+    drive(context.config.transfer.workers, &mut course, &|job| perform(context, mover, job));
+    let published = direction == Direction::Restore && report.transferred.entries > 0;
+    if published && let Err(error) = context.sync() {
+        // The bytes are there, but the names may not outlive a power cut.
+        report.fail(error, on_event);
+    }
 }
 
 /// One step for a worker.
@@ -151,9 +172,12 @@ enum Job<L> {
     Piece(u64, Arc<L>, u64),
     Finish(u64, Arc<L>),
     Abandon(u64, Arc<L>),
+    /// Gives a batch of whole files their names.
+    Publish(Vec<(Transfer, Moved)>),
 }
 
 enum Outcome<L> {
+    Published(Vec<(Transfer, Result<Moved>)>),
     Whole(Transfer, Result<Moved>),
     Begun(u64, Transfer, Result<L>),
     Piece(u64, Result<()>),
@@ -161,8 +185,9 @@ enum Outcome<L> {
     Abandoned(u64, Result<()>),
 }
 
-fn perform<M: Mover>(mover: &M, job: Job<M::Large>) -> Outcome<M::Large> {
+fn perform<M: Mover>(context: &Context, mover: &M, job: Job<M::Large>) -> Outcome<M::Large> {
     match job {
+        Job::Publish(batch) => Outcome::Published(publish(context, batch)),
         Job::Whole(transfer) => {
             let moved = mover.whole(&transfer);
             Outcome::Whole(transfer, moved)
@@ -175,6 +200,30 @@ fn perform<M: Mover>(mover: &M, job: Job<M::Large>) -> Outcome<M::Large> {
         Job::Finish(id, large) => Outcome::Finished(id, mover.finish(&large)),
         Job::Abandon(id, large) => Outcome::Abandoned(id, mover.abandon(&large)),
     }
+}
+
+/// How many whole files wait for their names at most, and how many bytes they come to: each batch costs
+/// one `syncfs`, and what waits is fetched again after a crash.
+const BATCH: (usize, u64) = (1_000, 1 << 30);
+
+/// Gives whole files their names, once their bytes are on the disk: a name never stands for less.
+fn publish(context: &Context, batch: Vec<(Transfer, Moved)>) -> Vec<(Transfer, Result<Moved>)> {
+    let synced = context.sync();
+    let publish = |(transfer, moved): (Transfer, Moved)| {
+        let Some(complete) = &moved.complete else { return (transfer, Ok(moved)) };
+        let published = match &synced {
+            Ok(()) => context
+                .root
+                .publish(complete)
+                .map_err(|cause| Error::new("download", transfer.path(), cause)),
+            Err(error) => {
+                context.root.discard(complete);
+                Err(error.repeated())
+            }
+        };
+        (transfer, published.map(|()| moved))
+    };
+    batch.into_iter().map(publish).collect()
 }
 
 /// A large object under way, as the caller's thread sees it.
@@ -193,11 +242,17 @@ struct Course<'a, 'c, M: Mover> {
     mover: &'a M,
     direction: Direction,
     total: Count,
-    waiting: std::vec::IntoIter<Transfer>,
+    waiting: VecDeque<Transfer>,
+    /// What arrived damaged, and is fetched once more.
+    repeated: HashSet<String>,
     large: BTreeMap<u64, Large<M::Large>>,
     begun: u64,
     /// Steps that only wait for a worker: they come before anything new.
     ready: VecDeque<Job<M::Large>>,
+    /// How many transfers are under way.
+    moving: usize,
+    /// Whole files that wait for their names.
+    complete: Vec<(Transfer, Moved)>,
     report: &'a mut Report,
     on_event: &'a mut dyn FnMut(Event),
 }
@@ -207,7 +262,29 @@ impl<M: Mover> Course<'_, '_, M> {
         self.report.fatal.is_some() || self.context.cancel.is_cancelled()
     }
 
-    fn moved(&mut self, transfer: &Transfer, moved: Result<Moved>) {
+    /// A transfer has ended, well or badly.
+    fn ended(&mut self, transfer: Transfer, moved: Result<Moved>) {
+        self.moving -= 1;
+        match moved {
+            Ok(moved) if moved.complete.is_some() => {
+                self.complete.push((transfer, moved));
+                let bytes: u64 = self.complete.iter().map(|(_, moved)| moved.bytes).sum();
+                if self.complete.len() >= BATCH.0 || bytes >= BATCH.1 {
+                    self.ready.push_back(Job::Publish(mem::take(&mut self.complete)));
+                }
+            }
+            // What was damaged on its way may well arrive whole the next time.
+            Err(error)
+                if matches!(error.cause(), Cause::Corrupt(_))
+                    && self.repeated.insert(transfer.path().to_owned()) =>
+            {
+                self.waiting.push_back(transfer);
+            }
+            moved => self.settled(&transfer, moved),
+        }
+    }
+
+    fn settled(&mut self, transfer: &Transfer, moved: Result<Moved>) {
         match moved {
             Ok(moved) => {
                 self.report.transferred.add(moved.bytes);
@@ -217,6 +294,12 @@ impl<M: Mover> Course<'_, '_, M> {
             Err(error) => self.report.fail(error, self.on_event),
         }
         self.tick();
+    }
+
+    /// What still waits for a name, once nothing more is coming.
+    fn last_batch(&mut self) -> Option<Job<M::Large>> {
+        let last = self.moving == 0 && !self.complete.is_empty();
+        last.then(|| Job::Publish(mem::take(&mut self.complete)))
     }
 
     /// Readies the last step of a large object, once no piece of it is under way any more.
@@ -246,7 +329,7 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
         if self.is_stopping() {
             let all: Vec<u64> = self.large.keys().copied().collect();
             all.into_iter().for_each(|id| self.wind_up(id));
-            return self.ready.pop_front();
+            return self.ready.pop_front().or_else(|| self.last_batch());
         }
         if let Some(job) = self.ready.pop_front() {
             return Some(job);
@@ -263,7 +346,8 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
                 return Some(Job::Piece(*id, Arc::clone(steps), index));
             }
         }
-        let transfer = self.waiting.next()?;
+        let Some(transfer) = self.waiting.pop_front() else { return self.last_batch() };
+        self.moving += 1;
         if transfer.size(self.direction) <= self.context.config.transfer.part_size {
             return Some(Job::Whole(transfer));
         }
@@ -283,7 +367,12 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
 
     fn done(&mut self, outcome: Self::Outcome) {
         match outcome {
-            Outcome::Whole(transfer, moved) => self.moved(&transfer, moved),
+            Outcome::Published(batch) => {
+                for (transfer, moved) in batch {
+                    self.settled(&transfer, moved);
+                }
+            }
+            Outcome::Whole(transfer, moved) => self.ended(transfer, moved),
             Outcome::Begun(id, _, Ok(steps)) => {
                 if let Some(large) = self.large.get_mut(&id) {
                     large.pieces = self.mover.pieces(&steps);
@@ -292,7 +381,7 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
             }
             Outcome::Begun(id, transfer, Err(error)) => {
                 self.large.remove(&id);
-                self.moved(&transfer, Err(error));
+                self.ended(transfer, Err(error));
             }
             Outcome::Piece(id, outcome) => {
                 if let Some(large) = self.large.get_mut(&id) {
@@ -315,7 +404,7 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
                     match moved {
                         Ok(moved) => {
                             if let Some(large) = self.large.remove(&id) {
-                                self.moved(&large.transfer, Ok(moved));
+                                self.ended(large.transfer, Ok(moved));
                             }
                         }
                         Err(error) => {
@@ -326,10 +415,9 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
                 }
             }
             Outcome::Abandoned(id, abandoned) => {
-                if let Some(large) = self.large.remove(&id)
-                    && let Some(error) = large.failed
-                {
-                    self.moved(&large.transfer, Err(error));
+                if let Some(large) = self.large.remove(&id) {
+                    let error = large.failed.unwrap_or_else(Error::interrupted);
+                    self.ended(large.transfer, Err(error));
                 }
                 if let Err(error) = abandoned {
                     self.report.fail(error, self.on_event);

@@ -1,17 +1,20 @@
 //! File to object.
 //!
 //! A file is read twice, once for its checksum and once to be sent: the server refuses what has changed
-//! in between. What has changed by the end of it is a failure; the next run sends it again.
+//! in between. What has changed by the end of it is sent again at once: the object is younger than the
+//! change by then, and no later run would see the difference.
 
 use std::{
     fs::File,
     os::unix::fs::FileExt,
     path::Path,
     sync::{Mutex, atomic::Ordering},
+    time::{Duration, SystemTime},
 };
 
 use super::{Context, Moved, Mover, part_range, part_size};
 use crate::{
+    entry::Timestamp,
     error::{Cause, Error, Result},
     plan::Transfer,
     root::State,
@@ -25,7 +28,7 @@ pub(super) struct Uploader<'a>(pub &'a Context<'a>);
 
 /// A multipart upload under way.
 pub(super) struct Upload {
-    path: String,
+    transfer: Transfer,
     key: String,
     upload_id: String,
     file: File,
@@ -33,6 +36,9 @@ pub(super) struct Upload {
     part_size: u64,
     parts: Mutex<Vec<Option<UploadedPart>>>,
 }
+
+/// How often a file that changes while it is sent is sent again before it is given up.
+const TRIES: u64 = 5;
 
 const CHANGED: Cause = Cause::Changed("the file was changed while it was read");
 
@@ -46,24 +52,51 @@ impl Uploader<'_> {
 
     fn small(&self, transfer: &Transfer) -> Result<Moved> {
         let fail = |cause| Error::new("upload", transfer.path(), cause);
-        let (file, state) = self.open(transfer).map_err(fail)?;
-        let key = self.0.key(transfer.path());
-        if state.size <= SMALL {
-            let mut body = vec![0; usize::try_from(state.size).unwrap_or(0)];
-            let read = file.read_exact_at(&mut body, 0);
-            // Nothing is sent of a file that is being written right now.
-            if read.is_err() || State::of(&file).map_err(|error| fail(error.into()))? != state {
-                return Err(fail(read.err().map_or(CHANGED, Cause::Io)));
+        let mut tries = 0;
+        loop {
+            let (file, state) = self.open(transfer).map_err(fail)?;
+            if self.put(transfer, &file, state)? {
+                let ended = Timestamp::from(SystemTime::now());
+                let now = self.open(transfer).map_err(fail)?.1;
+                if now == state {
+                    self.0.moved.fetch_add(state.size, Ordering::Relaxed);
+                    return Ok(Moved { bytes: state.size, checked: true, complete: None });
+                }
+                // It goes on changing. A change from now on is younger than the object, and the next
+                // run will see it.
+                if tries >= TRIES && now.modified >= ended {
+                    return Err(fail(CHANGED));
+                }
             }
-            self.0.client.put(&key, Payload::Bytes(&body))?;
-        } else {
-            self.0.client.put(&key, Payload::File { file: &file, offset: 0, len: state.size })?;
-            if State::of(&file).map_err(|error| fail(error.into()))? != state {
+            tries += 1;
+            if tries >= TRIES * 4 {
                 return Err(fail(CHANGED));
             }
+            self.0.cancel.sleep(Duration::from_millis(100 * tries));
+            self.0.cancel.check()?;
         }
-        self.0.moved.fetch_add(state.size, Ordering::Relaxed);
-        Ok(Moved { bytes: state.size, checked: true })
+    }
+
+    /// Stores a file as it is now. `false` where it was just being written, and nothing was sent.
+    fn put(&self, transfer: &Transfer, file: &File, state: State) -> Result<bool> {
+        let key = self.0.key(transfer.path());
+        if state.size > SMALL {
+            let put = self.0.client.put(&key, Payload::File { file, offset: 0, len: state.size });
+            return match put {
+                Err(error) if matches!(error.cause(), Cause::Changed(_)) => Ok(false),
+                other => other.map(|()| true),
+            };
+        }
+        let fail = |error| Error::new("upload", transfer.path(), Cause::Io(error));
+        let mut body = vec![0; usize::try_from(state.size).unwrap_or(0)];
+        match file.read_exact_at(&mut body, 0) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
+            other => other.map_err(fail)?,
+        }
+        if State::of(file).map_err(fail)? != state {
+            return Ok(false);
+        }
+        self.0.client.put(&key, Payload::Bytes(&body)).map(|()| true)
     }
 }
 
@@ -82,9 +115,8 @@ impl Mover for Uploader<'_> {
         // One part even of nothing: the file may have shrunk since it was looked at.
         let count = usize::try_from(state.size.div_ceil(part_size).max(1)).unwrap_or(usize::MAX);
         let upload_id = self.0.client.create_upload(&key)?;
-        let path = transfer.path().to_owned();
         let parts = Mutex::new(vec![None; count]);
-        Ok(Upload { path, key, upload_id, file, state, part_size, parts })
+        Ok(Upload { transfer: transfer.clone(), key, upload_id, file, state, part_size, parts })
     }
 
     fn pieces(&self, upload: &Upload) -> u64 {
@@ -106,7 +138,7 @@ impl Mover for Uploader<'_> {
     }
 
     fn finish(&self, upload: &Upload) -> Result<Moved> {
-        let fail = |cause| Error::new("upload", upload.path.as_str(), cause);
+        let fail = |cause| Error::new("upload", upload.transfer.path(), cause);
         if State::of(&upload.file).map_err(|error| fail(error.into()))? != upload.state {
             return Err(fail(CHANGED));
         }
@@ -117,7 +149,11 @@ impl Mover for Uploader<'_> {
         let parts = parts.ok_or_else(|| fail(Cause::Malformed("a part is missing".to_owned())))?;
         let size = upload.state.size;
         self.0.client.complete_upload(&upload.key, &upload.upload_id, &parts, size)?;
-        Ok(Moved { bytes: size, checked: true })
+        // The file that bears the name now is the one that was sent, unchanged to the end.
+        if self.open(&upload.transfer).map_err(fail)?.1 != upload.state {
+            return Err(fail(CHANGED));
+        }
+        Ok(Moved { bytes: size, checked: true, complete: None })
     }
 
     fn abandon(&self, upload: &Upload) -> Result<()> {
