@@ -38,7 +38,10 @@ pub(super) struct Upload {
 }
 
 /// How often a file that changes while it is sent is sent again before it is given up.
-const TRIES: u64 = 5;
+const TRIES: u32 = 5;
+
+/// How long it is left alone in between.
+const PAUSE: Duration = Duration::from_millis(200);
 
 const CHANGED: Cause = Cause::Changed("the file was changed while it was read");
 
@@ -69,10 +72,10 @@ impl Uploader<'_> {
                 }
             }
             tries += 1;
-            if tries >= TRIES * 4 {
+            if tries >= TRIES * 2 {
                 return Err(fail(CHANGED));
             }
-            self.0.cancel.sleep(Duration::from_millis(100 * tries));
+            self.0.cancel.sleep(PAUSE);
             self.0.cancel.check()?;
         }
     }

@@ -140,3 +140,58 @@ fn what_is_damaged_on_its_way_to_the_server_is_refused_and_sent_again() {
     assert_eq!(&world.store().get("b").unwrap().body[..], b"b");
     assert_eq!(world.store().count("PutObject"), 4);
 }
+
+#[test]
+fn every_failure_is_named_however_many_there_are() {
+    let world = World::in_process();
+    for n in 0..70 {
+        world.write(&format!("src/{n:02}"), "x");
+    }
+    world.store().fault(Fault::on("PutObject").status(403, "AccessDenied"));
+    let run = world.expect(2, "backup src BUCKET --yes --json");
+    assert_eq!(run.stderr.lines().filter(|line| line.contains("upload ")).count(), 70);
+    assert_eq!(run.stdout.lines().filter(|line| line.contains("\"failure\"")).count(), 70);
+}
+
+#[test]
+fn nobody_listening_is_no_reason_to_stop() {
+    use std::process::Stdio;
+    let world = world();
+    std::os::unix::fs::symlink("nowhere", world.path("src/dangling")).unwrap();
+    let url = format!("s3://{}", world.bucket);
+    let mut command = world.command();
+    command.args(["backup", "src", &url, "--yes"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+    assert_eq!(world.store().keys(), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_deletion_that_was_already_made_is_no_failure_and_a_busy_server_is_asked_again() {
+    let world = world();
+    world.store().put("with\ncontrol", b"x");
+    world.store().fault(Fault::on("DeleteObject").times(1).status(404, "NoSuchKey"));
+    world.store().put("busy", b"x");
+    world.store().put("plain", b"x");
+    let busy = "<DeleteResult><Deleted><Key>plain</Key></Deleted><Error><Key>busy</Key>\
+                <Code>SlowDown</Code><Message>m</Message></Error></DeleteResult>";
+    world.store().fault(Fault::on("DeleteObjects").times(1).body(busy));
+    world.expect(0, "backup src BUCKET --yes").assert_says("3 deleted");
+    assert_eq!(world.store().count("DeleteObjects"), 2);
+    assert!(world.store().get("busy").is_none());
+}
+
+#[test]
+fn a_damaged_range_of_a_large_object_is_fetched_again() {
+    let world = World::in_process();
+    world.write("src/large", crate::support::noise(1, 11 << 20));
+    world.expect(0, "backup src BUCKET --yes --part-size 5MiB");
+    world.store().fault(Fault::on("GetObject").times(1).flip_body(1_000));
+    world.expect(0, "restore BUCKET back --yes --part-size 5MiB");
+    assert_eq!(files(&world.path("src")), files(&world.path("back")));
+    world.store().fault(Fault::on("GetObject").flip_body(1_000));
+    let run = world.expect(2, "restore BUCKET never --yes --part-size 5MiB");
+    run.assert_says("download large: the bytes that arrived do not match");
+    assert!(files(&world.path("never")).is_empty());
+}

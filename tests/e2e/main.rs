@@ -13,4 +13,5 @@ mod embedding;
 mod faults;
 mod interrupts;
 mod large;
+mod races;
 mod requests;

@@ -1,0 +1,193 @@
+//! What happens while nobody looks: changes under an upload, and between the plan and the act.
+
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use crate::support::{
+    World, files, noise, run, set_age,
+    store::{Fault, Object},
+};
+
+#[test]
+fn a_change_during_an_upload_is_sent_again_before_the_run_ends() {
+    // One size for each way of sending.
+    for size in [10, 300_000, 6 << 20] {
+        let world = World::in_process();
+        world.write("src/f", noise(1, size));
+        let (path, changed) = (world.path("src/f"), noise(2, size));
+        let late = Duration::from_millis(2_500);
+        world.store().fault(Fault::on("PutObject").times(1).delay(late).run(move |_| {
+            // The change has a time well before that of the object.
+            fs::write(&path, &changed).unwrap();
+        }));
+        let done = world.run("backup src BUCKET --yes");
+        assert_eq!(done.code, 0, "{size}: {done:?}");
+        assert_eq!(world.store().get("f").unwrap().body, noise(2, size), "{size}");
+    }
+}
+
+#[test]
+fn a_file_that_never_rests_is_a_failure_and_the_next_run_sends_it() {
+    let world = World::in_process();
+    world.write("src/restless", "0");
+    world.write("src/other", "other");
+    let path = world.path("src/restless");
+    world.store().fault(
+        Fault::on("PutObject").key("restless").delay(Duration::from_millis(30)).run({
+            let path = path.clone();
+            move |_| {
+                let n: u64 = fs::read_to_string(&path).unwrap().parse().unwrap();
+                fs::write(&path, (n + 1).to_string()).unwrap();
+            }
+        }),
+    );
+    let done = world.expect(2, "backup src BUCKET --yes");
+    done.assert_says("upload restless: the file was changed while it was read");
+    done.assert_says("1 uploaded");
+    world.store().clear_faults();
+    world.expect(0, "backup src BUCKET --yes");
+    assert_eq!(&world.store().get("restless").unwrap().body[..], fs::read(&path).unwrap());
+}
+
+#[test]
+fn a_lost_completion_is_not_confirmed_by_an_older_object() {
+    let world = World::in_process();
+    let options = "--yes --part-size 5MiB --retries 2";
+    world.write("src/large", noise(1, 11 << 20));
+    world.expect(0, &format!("backup src BUCKET {options}"));
+    world.write("src/large", noise(2, 11 << 20));
+    set_age(&world.path("src/large"), -2);
+    let complete = "CompleteMultipartUpload";
+    world.store().fault(Fault::on(complete).times(1).status(500, "InternalError"));
+    world.store().fault(Fault::on(complete).status(404, "NoSuchUpload"));
+    world.expect(2, &format!("backup src BUCKET {options}")).assert_says("NoSuchUpload");
+    world.store().clear_faults();
+    world.expect(0, &format!("backup src BUCKET {options}"));
+    assert_eq!(world.store().get("large").unwrap().body, noise(2, 11 << 20));
+}
+
+#[test]
+fn a_file_that_is_back_keeps_its_object() {
+    let world = World::in_process();
+    world.write("src/new", "new");
+    for key in ["back", "gone", "dir/back"] {
+        world.store().put(key, b"the only copy");
+    }
+    let src = world.path("src");
+    world.store().fault(Fault::on("PutObject").times(1).run(move |_| {
+        fs::write(src.join("back"), "it is back").unwrap();
+        fs::create_dir(src.join("dir")).unwrap();
+        fs::write(src.join("dir/back"), "this, too").unwrap();
+    }));
+    let done = world.expect(2, "backup src BUCKET --yes");
+    done.assert_says("delete back: the file is there again");
+    done.assert_says("1 deleted");
+    assert_eq!(world.store().keys(), ["back", "dir/back", "new"]);
+}
+
+#[test]
+fn a_local_file_that_changed_after_the_look_is_neither_replaced_nor_deleted() {
+    let world = World::in_process();
+    world.store().put("appears", b"object");
+    world.store().put("changes", b"object");
+    world.store().put("zz", b"object");
+    world.write("dst/changes", "older");
+    world.write("dst/deleted", "to be deleted");
+    let dst = world.path("dst");
+    world.store().fault(Fault::on("GetObject").times(1).run(move |_| {
+        fs::write(dst.join("appears"), "made by the user").unwrap();
+        fs::write(dst.join("changes"), "changed by the user").unwrap();
+    }));
+    let done = world.expect(2, "restore BUCKET dst --yes --workers 1");
+    done.assert_says("download appears: ");
+    done.assert_says("download changes: the file was changed after it was looked at");
+    done.assert_says("1 deletions were not made");
+    let left = files(&world.path("dst"));
+    assert_eq!(left["appears"], b"made by the user");
+    assert_eq!(left["changes"], b"changed by the user");
+    assert_eq!((left["zz"].as_slice(), left.len()), (&b"object"[..], 4));
+}
+
+#[test]
+fn a_restored_copy_does_not_go_stale_when_the_object_keeps_its_size() {
+    let world = World::in_process();
+    let past = world.store().now() - Duration::from_secs(1_000);
+    world.store().put_object("flag", Object::new("0").last_modified(past));
+    world.expect(0, "restore BUCKET copy --yes");
+    world.store().put("flag", b"1");
+    world.expect(0, "restore BUCKET copy --yes").assert_says("1 downloaded");
+    assert_eq!(files(&world.path("copy"))["flag"], b"1");
+    world.expect(0, "restore BUCKET copy --yes").assert_nothing_to_do();
+}
+
+#[test]
+fn a_link_does_not_outlive_what_it_leads_to() {
+    let world = World::in_process();
+    world.write("src/target", "content");
+    std::os::unix::fs::symlink("target", world.path("src/link")).unwrap();
+    world.expect(0, "backup src BUCKET --yes").assert_says("2 uploaded");
+    world.expect(0, "restore BUCKET src --yes").assert_nothing_to_do();
+    assert!(world.path("src/link").is_symlink());
+    world.store().remove("target");
+    world.expect(0, "restore BUCKET src --yes").assert_says("1 deleted");
+    assert_eq!(files(&world.path("src"))["link"], b"content");
+}
+
+#[test]
+fn what_replaces_a_private_file_is_private_from_the_start() {
+    let world = World::in_process();
+    world.store().put("secret", b"secret content");
+    world.write("dst/secret", "old");
+    fs::set_permissions(world.path("dst/secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let dst = world.path("dst");
+    let (sender, modes) = std::sync::mpsc::channel();
+    world.store().fault(Fault::on("GetObject").times(1).run(move |_| {
+        for entry in fs::read_dir(&dst).unwrap() {
+            let entry = entry.unwrap();
+            sender.send(entry.metadata().unwrap().permissions().mode() & 0o777).unwrap();
+        }
+    }));
+    world.expect(0, "restore BUCKET dst --yes");
+    assert_eq!(modes.try_iter().collect::<Vec<_>>(), [0o600, 0o600]);
+    let mode = fs::metadata(world.path("dst/secret")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn few_open_files_mean_fewer_workers_and_no_failures() {
+    let world = World::in_process();
+    for n in 0..300 {
+        world.write(&format!("src/{}/{n}", n % 10), noise(n, 300_000 / (1 + n as usize % 3)));
+    }
+    let limited = |line: &str| {
+        let url = format!("s3://{}", world.bucket);
+        let exe = env!("CARGO_BIN_EXE_s3keep");
+        let line = line.replace("BUCKET", &url);
+        let mut command = std::process::Command::new("/bin/sh");
+        let ours = world.command();
+        command.env_clear().current_dir(world.path(""));
+        command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        run(command.arg("-c").arg(format!("ulimit -n 64 && exec {exe} {line}")))
+    };
+    for line in ["backup src BUCKET --yes --workers 256", "restore BUCKET back --yes --workers 256"]
+    {
+        let done = limited(line);
+        assert_eq!(done.code, 0, "{done:?}");
+    }
+    assert_eq!(files(&world.path("src")), files(&world.path("back")));
+}
+
+#[test]
+fn an_etag_that_only_looks_like_an_md5_does_not_keep_an_object_from_coming_back() {
+    let world = World::in_process();
+    let odd =
+        |body: Vec<u8>| Object::new(body).etag("0123456789abcdef0123456789abcdef").no_checksum();
+    world.store().put_object("small", odd(noise(1, 1_000)));
+    world.store().put_object("large", odd(noise(2, 11 << 20)));
+    let done = world.expect(0, "restore BUCKET back --yes --part-size 5MiB");
+    done.assert_says("2 could not be checked");
+    assert_eq!(files(&world.path("back"))["large"], noise(2, 11 << 20));
+    // What differs from one time to the next was damaged all the same.
+    world.store().fault(Fault::on("GetObject").key("small").times(1).flip_body(7));
+    world.expect(0, "restore BUCKET again --yes");
+    assert_eq!(files(&world.path("again"))["small"], noise(1, 1_000));
+}
