@@ -65,3 +65,8 @@ pub use report::{Event, KEPT_FAILURES, Progress, Report, Stage, exit};
 pub use s3::{Access, AccessOptions, Addressing, Checksum, Env};
 pub use transfer::part_size;
 pub use verify::{Difference, Verification};
+
+/// The examples of the README are compiled with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
