@@ -210,6 +210,18 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// Whether the server asks for fewer requests.
+    pub(crate) fn is_throttling(&self) -> bool {
+        let Cause::S3 { status, code, .. } = self else { return false };
+        matches!(status, 429 | 503)
+            || matches!(
+                code.as_str(),
+                "SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded"
+            )
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.action, self.subject.as_str()) {

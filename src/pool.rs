@@ -24,6 +24,11 @@ pub(crate) trait Flow {
     /// The next job; `None` when there is none now. With no job under way, that is the end.
     fn next(&mut self) -> Option<Self::Job>;
 
+    /// How many jobs may be under way at most, beside the number of workers.
+    fn limit(&self) -> usize {
+        usize::MAX
+    }
+
     /// A job is done.
     fn done(&mut self, outcome: Self::Outcome);
 
@@ -47,7 +52,7 @@ pub(crate) fn drive<F: Flow>(
         let mut under_way = 0;
         loop {
             // Somewhat more jobs than workers, so that none has to wait for this thread.
-            while under_way < workers + workers / 4 + 1 {
+            while under_way < (workers + workers / 4 + 1).min(flow.limit()).max(1) {
                 let Some(job) = flow.next() else { break };
                 if under_way >= workers - idle_threads && idle_threads > 0 {
                     idle_threads -= 1;

@@ -30,7 +30,14 @@ pub(crate) struct Root {
 
 /// Keeps other runs out of a directory until it is dropped, and leaves nothing behind.
 pub(crate) struct Lock {
-    _locked: fs::File,
+    locked: fs::File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would do, if no child that is just being started held a copy of the descriptor.
+        let _ = self.locked.unlock();
+    }
 }
 
 /// What identifies the state of a file, as far as the decision rule looks.
@@ -79,7 +86,7 @@ impl Root {
         match file.try_lock() {
             Err(fs::TryLockError::WouldBlock) => Err(Refusal::Busy(shown).into()),
             // Some network file systems lock no directories: better unlocked than not at all.
-            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Lock { _locked: file }),
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Lock { locked: file }),
         }
     }
 

@@ -55,7 +55,7 @@ pub(crate) enum Payload<'a> {
 }
 
 impl Payload<'_> {
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         match self {
             Payload::Bytes(bytes) => bytes.len() as u64,
             Payload::File { len, .. } => *len,

@@ -6,6 +6,7 @@ mod checksum;
 mod credentials;
 mod http;
 mod profile;
+mod throttle;
 mod wire;
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crossbeam_channel::RecvTimeoutError;
@@ -33,8 +34,9 @@ use credentials::Provider;
 pub(crate) use http::Payload;
 use http::{Answer, Http};
 pub use profile::Env;
+use throttle::Throttle;
 use wire::{Address, Credentials, Signer, ToSign};
-pub(crate) use wire::{Page, parse_page};
+pub(crate) use wire::{ListedPart, ListedParts, OpenUpload, Page, parse_page};
 
 use crate::{
     cancel::Cancel,
@@ -68,6 +70,7 @@ pub(crate) struct Client {
     checksum: Checksum,
     retries: u32,
     cancel: Cancel,
+    throttle: Throttle,
     /// The farthest that the server's clock was seen from the local one: nanoseconds.
     skew: AtomicU64,
     /// What the server's clock showed beyond the local one: nanoseconds, zero while they may agree.
@@ -170,6 +173,7 @@ impl Client {
             checksum: transfer.checksum,
             retries: transfer.retries,
             cancel: cancel.clone(),
+            throttle: Throttle::new(transfer.workers),
             skew: AtomicU64::new(0),
             offset: AtomicI64::new(0),
         })
@@ -179,6 +183,11 @@ impl Client {
     /// answers left no doubt of.
     pub(crate) fn skew(&self) -> u64 {
         self.skew.load(Ordering::Relaxed)
+    }
+
+    /// How many requests should be under way at most, as the server has it.
+    pub(crate) fn limit(&self) -> usize {
+        self.throttle.limit()
     }
 
     /// Does `work`. Once a stop is asked for, gives it [`GRACE`] to come to its end, and then breaks the
@@ -262,6 +271,56 @@ impl Client {
             let checksum = checksum.filter(|_| !self.checksum.spans_parts());
             Ok(UploadedPart { etag, checksum: checksum.map(|(_, value)| (self.checksum, value)) })
         })
+    }
+
+    /// The uploads under `prefix` that were begun and neither completed nor aborted.
+    pub(crate) fn list_uploads(&self, prefix: &str) -> Result<Vec<OpenUpload>> {
+        let mut uploads = Vec::new();
+        let mut marker: Option<(String, String)> = None;
+        loop {
+            let mut query = vec![("encoding-type", "url"), ("prefix", prefix), ("uploads", "")];
+            if let Some((key, upload_id)) = &marker {
+                query.extend([("key-marker", key.as_str()), ("upload-id-marker", upload_id)]);
+            }
+            let page =
+                self.retry("list uploads in", format!("s3://{}/{prefix}", self.bucket), || {
+                    let answer = self.send(&Call { query: &query, ..Call::new("GET", None) })?;
+                    wire::parse_uploads(&answer.text(MAX_DOCUMENT)?)
+                })?;
+            uploads.extend(page.0);
+            // A page that repeats would never end.
+            match page.1 {
+                Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
+                _ => return Ok(uploads),
+            }
+        }
+    }
+
+    /// What the server has of an open upload.
+    pub(crate) fn list_parts(&self, key: &str, upload_id: &str) -> Result<ListedParts> {
+        let mut found = ListedParts::default();
+        let mut after = 0;
+        loop {
+            let marker = after.to_string();
+            let query = [("part-number-marker", marker.as_str()), ("uploadId", upload_id)];
+            let page = self.retry("list parts of", key, || {
+                let answer = self.send(&Call { query: &query, ..Call::new("GET", Some(key)) })?;
+                wire::parse_parts(&answer.text(MAX_DOCUMENT)?)
+            })?;
+            found.parts.extend(page.parts);
+            found.algorithm = page.algorithm;
+            match page.next {
+                Some(next) if next > after => after = next,
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// Whether parts that were sent under `algorithm` can be completed with those sent now.
+    pub(crate) fn can_go_on_with(&self, algorithm: Option<&str>) -> bool {
+        // A hash of hashes wants each part's again, which a listing need not have.
+        let whole = self.checksum == Checksum::None || self.checksum.spans_parts();
+        whole && algorithm.is_none_or(|name| name == self.checksum.name())
     }
 
     /// Makes the parts one object of `size` bytes.
@@ -472,9 +531,15 @@ impl Client {
         loop {
             self.cancel.check()?;
             let cause = match attempt() {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.throttle.went_well();
+                    return Ok(done);
+                }
                 Err(cause) => cause,
             };
+            if cause.is_throttling() {
+                self.throttle.slow_down(Instant::now());
+            }
             // Whoever shuts the connections down makes every request fail, in some way or other.
             self.cancel.check()?;
             if failed >= self.retries || !cause.is_retryable() {
@@ -525,6 +590,11 @@ impl Client {
                 Err(error) => return Err(reader.into_fault().unwrap_or(Cause::Io(error))),
             }
         }
+    }
+
+    /// The MD5 of a payload.
+    pub(crate) fn md5(&self, payload: &Payload) -> Result<Vec<u8>> {
+        self.hash(payload, Hasher::md5()).map_err(|cause| Error::new("read", "file", cause))
     }
 
     /// Reads an answer to its end, so that its connection can serve again.

@@ -340,6 +340,104 @@ pub(super) fn parse_completed(xml: &str) -> Result<(), Cause> {
         .map_err(malformed("CompleteMultipartUpload"))
 }
 
+/// A multipart upload that was begun and neither completed nor aborted.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenUpload {
+    pub key: String,
+    pub upload_id: String,
+    pub initiated: Timestamp,
+}
+
+/// Open uploads, and the markers (key, upload ID) where the next page begins.
+pub(super) type UploadsPage = (Vec<OpenUpload>, Option<(String, String)>);
+
+/// Reads the answer to ListMultipartUploads. rust-s3's own type asks for more than every store says.
+pub(super) fn parse_uploads(xml: &str) -> Result<UploadsPage, Cause> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Uploads {
+        is_truncated: bool,
+        encoding_type: Option<String>,
+        next_key_marker: Option<String>,
+        next_upload_id_marker: Option<String>,
+        #[serde(default)]
+        upload: Vec<Upload>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Upload {
+        key: String,
+        upload_id: String,
+        initiated: String,
+    }
+    let page: Uploads = quick_xml::de::from_str(xml).map_err(malformed("ListMultipartUploads"))?;
+    let encoded = page.encoding_type.is_some_and(|kind| kind.eq_ignore_ascii_case("url"));
+    let plain = |key: String| if encoded { decode(&key) } else { Ok(key) };
+    let uploads = page.upload.into_iter().filter_map(|upload| {
+        let initiated = parse_time(&upload.initiated)?;
+        let key = plain(upload.key).ok()?;
+        Some(OpenUpload { key, upload_id: upload.upload_id, initiated })
+    });
+    let uploads = uploads.collect();
+    let next = match page.next_key_marker.map(plain) {
+        Some(Ok(key)) if page.is_truncated => {
+            Some((key, page.next_upload_id_marker.unwrap_or_default()))
+        }
+        _ => None,
+    };
+    Ok((uploads, next))
+}
+
+/// A part that the server has of an open upload.
+#[derive(Debug)]
+pub(crate) struct ListedPart {
+    pub number: u32,
+    pub size: u64,
+    pub etag: String,
+}
+
+/// What the server has of an open upload.
+#[derive(Debug, Default)]
+pub(crate) struct ListedParts {
+    pub parts: Vec<ListedPart>,
+    /// The checksum algorithm that the upload was begun with.
+    pub algorithm: Option<String>,
+    /// Where the next page begins.
+    pub(super) next: Option<u32>,
+}
+
+/// Reads the answer to ListParts.
+pub(super) fn parse_parts(xml: &str) -> Result<ListedParts, Cause> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Parts {
+        is_truncated: bool,
+        next_part_number_marker: Option<u32>,
+        checksum_algorithm: Option<String>,
+        #[serde(default)]
+        part: Vec<ListedXml>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct ListedXml {
+        part_number: u32,
+        size: u64,
+        #[serde(rename = "ETag")]
+        e_tag: String,
+    }
+    let page: Parts = quick_xml::de::from_str(xml).map_err(malformed("ListParts"))?;
+    let part = |part: ListedXml| ListedPart {
+        number: part.part_number,
+        size: part.size,
+        etag: part.e_tag,
+    };
+    Ok(ListedParts {
+        parts: page.part.into_iter().map(part).collect(),
+        algorithm: page.checksum_algorithm.filter(|name| !name.is_empty()),
+        next: page.next_part_number_marker.filter(|_| page.is_truncated),
+    })
+}
+
 /// The body of DeleteObjects.
 pub(super) fn delete_body(keys: &[&str]) -> String {
     let objects = keys.iter().map(|key| ObjectIdentifier::new(*key)).collect();

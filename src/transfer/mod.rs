@@ -4,6 +4,7 @@
 //! job begins it, one job a piece follows, one finishes it, or gives it up. Upload and download are the
 //! same course with different steps ([`Mover`]).
 
+mod cut_off;
 mod delete;
 mod download;
 mod parts;
@@ -97,7 +98,9 @@ pub(crate) fn run(context: &Context, plan: Plan, on_event: &mut dyn FnMut(Event)
     transfers.sort_by_key(|transfer| std::cmp::Reverse(transfer.size(direction)));
     match direction {
         Direction::Backup => {
-            all(context, &upload::Uploader(context), direction, transfers, &mut report, on_event);
+            let cut_off = cut_off::find(context, &transfers, &mut report, on_event);
+            let uploader = upload::Uploader { context, cut_off };
+            all(context, &uploader, direction, transfers, &mut report, on_event);
         }
         Direction::Restore => {
             all(
@@ -363,6 +366,12 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
         };
         self.large.insert(id, large);
         Some(Job::Begin(id, transfer))
+    }
+
+    fn limit(&self) -> usize {
+        // Without a reason to give way, there is always a job at hand for a worker.
+        let limit = self.context.client.limit();
+        if limit < self.context.config.transfer.workers { limit } else { usize::MAX }
     }
 
     fn done(&mut self, outcome: Self::Outcome) {

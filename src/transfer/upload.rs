@@ -5,6 +5,7 @@
 //! change by then, and no later run would see the difference.
 
 use std::{
+    collections::HashMap,
     fs::File,
     os::unix::fs::FileExt,
     path::Path,
@@ -14,17 +15,21 @@ use std::{
 
 use super::{Context, Moved, Mover, part_range, part_size};
 use crate::{
-    entry::Timestamp,
+    entry::{ETag, Timestamp},
     error::{Cause, Error, Result},
     plan::Transfer,
     root::State,
-    s3::{Payload, UploadedPart},
+    s3::{ListedPart, OpenUpload, Payload, UploadedPart},
 };
 
 /// Files up to this size are read into memory once rather than from the page cache twice.
 const SMALL: u64 = 256 << 10;
 
-pub(super) struct Uploader<'a>(pub &'a Context<'a>);
+pub(super) struct Uploader<'a> {
+    pub context: &'a Context<'a>,
+    /// Uploads that were cut off, by the paths of their files.
+    pub cut_off: HashMap<String, OpenUpload>,
+}
 
 /// A multipart upload under way.
 pub(super) struct Upload {
@@ -35,6 +40,8 @@ pub(super) struct Upload {
     state: State,
     part_size: u64,
     parts: Mutex<Vec<Option<UploadedPart>>>,
+    /// What the server already has, by part number.
+    listed: HashMap<u32, ListedPart>,
 }
 
 /// How often a file that changes while it is sent is sent again before it is given up.
@@ -48,7 +55,7 @@ const CHANGED: Cause = Cause::Changed("the file was changed while it was read");
 impl Uploader<'_> {
     fn open(&self, transfer: &Transfer) -> Result<(File, State), Cause> {
         let target = transfer.file.as_ref().and_then(|file| file.target.as_deref());
-        let file = self.0.root.read(target.unwrap_or(Path::new(transfer.path())))?;
+        let file = self.context.root.read(target.unwrap_or(Path::new(transfer.path())))?;
         let state = State::of(&file)?;
         Ok((file, state))
     }
@@ -62,7 +69,7 @@ impl Uploader<'_> {
                 let ended = Timestamp::from(SystemTime::now());
                 let now = self.open(transfer).map_err(fail)?.1;
                 if now == state {
-                    self.0.moved.fetch_add(state.size, Ordering::Relaxed);
+                    self.context.moved.fetch_add(state.size, Ordering::Relaxed);
                     return Ok(Moved { bytes: state.size, checked: true, complete: None });
                 }
                 // It goes on changing. A change from now on is younger than the object, and the next
@@ -75,16 +82,57 @@ impl Uploader<'_> {
             if tries >= TRIES * 2 {
                 return Err(fail(CHANGED));
             }
-            self.0.cancel.sleep(PAUSE);
-            self.0.cancel.check()?;
+            self.context.cancel.sleep(PAUSE);
+            self.context.cancel.check()?;
         }
+    }
+
+    /// An upload of this file that was cut off, if its parts can be those of the file as it is now; one
+    /// that is of no use is aborted.
+    fn take_up(
+        &self,
+        transfer: &Transfer,
+        state: State,
+        key: &str,
+    ) -> Result<Option<(String, HashMap<u32, ListedPart>)>> {
+        let Some(cut_off) = self.cut_off.get(transfer.path()) else { return Ok(None) };
+        let client = &self.context.client;
+        // S3 gives the object the time when its upload began: one begun before the file's last change
+        // would look older than the file for ever.
+        let margin = i64::try_from(client.skew()).unwrap_or(i64::MAX).saturating_add(1_000_000_000);
+        let changed = state.modified.nanos().saturating_add(margin);
+        if cut_off.initiated.nanos() > changed
+            && let Ok(listed) = client.list_parts(key, &cut_off.upload_id)
+            && client.can_go_on_with(listed.algorithm.as_deref())
+        {
+            let parts = listed.parts.into_iter().map(|part| (part.number, part)).collect();
+            return Ok(Some((cut_off.upload_id.clone(), parts)));
+        }
+        client.abort_upload(key, &cut_off.upload_id)?;
+        Ok(None)
+    }
+
+    /// The part, if the server has it with just these bytes.
+    fn already_there(
+        &self,
+        upload: &Upload,
+        number: u32,
+        payload: Payload,
+    ) -> Result<Option<UploadedPart>> {
+        let Some(listed) = upload.listed.get(&number) else { return Ok(None) };
+        let ETag::Md5(md5) = ETag::parse(&listed.etag) else { return Ok(None) };
+        if listed.size != payload.len() || self.context.client.md5(&payload)? != md5 {
+            return Ok(None);
+        }
+        Ok(Some(UploadedPart { etag: listed.etag.clone(), checksum: None }))
     }
 
     /// Stores a file as it is now. `false` where it was just being written, and nothing was sent.
     fn put(&self, transfer: &Transfer, file: &File, state: State) -> Result<bool> {
-        let key = self.0.key(transfer.path());
+        let key = self.context.key(transfer.path());
         if state.size > SMALL {
-            let put = self.0.client.put(&key, Payload::File { file, offset: 0, len: state.size });
+            let put =
+                self.context.client.put(&key, Payload::File { file, offset: 0, len: state.size });
             return match put {
                 Err(error) if matches!(error.cause(), Cause::Changed(_)) => Ok(false),
                 other => other.map(|()| true),
@@ -99,7 +147,7 @@ impl Uploader<'_> {
         if State::of(file).map_err(fail)? != state {
             return Ok(false);
         }
-        self.0.client.put(&key, Payload::Bytes(&body)).map(|()| true)
+        self.context.client.put(&key, Payload::Bytes(&body)).map(|()| true)
     }
 }
 
@@ -113,13 +161,25 @@ impl Mover for Uploader<'_> {
     fn begin(&self, transfer: &Transfer) -> Result<Upload> {
         let (file, state) =
             self.open(transfer).map_err(|cause| Error::new("upload", transfer.path(), cause))?;
-        let key = self.0.key(transfer.path());
-        let part_size = part_size(state.size, self.0.config.transfer.part_size);
+        let key = self.context.key(transfer.path());
+        let part_size = part_size(state.size, self.context.config.transfer.part_size);
         // One part even of nothing: the file may have shrunk since it was looked at.
         let count = usize::try_from(state.size.div_ceil(part_size).max(1)).unwrap_or(usize::MAX);
-        let upload_id = self.0.client.create_upload(&key)?;
+        let (upload_id, listed) = match self.take_up(transfer, state, &key)? {
+            Some(cut_off) => cut_off,
+            None => (self.context.client.create_upload(&key)?, HashMap::new()),
+        };
         let parts = Mutex::new(vec![None; count]);
-        Ok(Upload { transfer: transfer.clone(), key, upload_id, file, state, part_size, parts })
+        Ok(Upload {
+            transfer: transfer.clone(),
+            key,
+            upload_id,
+            file,
+            state,
+            part_size,
+            parts,
+            listed,
+        })
     }
 
     fn pieces(&self, upload: &Upload) -> u64 {
@@ -131,12 +191,17 @@ impl Mover for Uploader<'_> {
         let len = range.end - range.start;
         let payload = Payload::File { file: &upload.file, offset: range.start, len };
         let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        let part = self.0.client.upload_part(&upload.key, &upload.upload_id, number, payload)?;
+        let part = match self.already_there(upload, number, payload)? {
+            Some(part) => part,
+            None => {
+                self.context.client.upload_part(&upload.key, &upload.upload_id, number, payload)?
+            }
+        };
         let mut parts = upload.parts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(slot) = usize::try_from(index).ok().and_then(|index| parts.get_mut(index)) {
             *slot = Some(part);
         }
-        self.0.moved.fetch_add(len, Ordering::Relaxed);
+        self.context.moved.fetch_add(len, Ordering::Relaxed);
         Ok(())
     }
 
@@ -151,7 +216,7 @@ impl Mover for Uploader<'_> {
         };
         let parts = parts.ok_or_else(|| fail(Cause::Malformed("a part is missing".to_owned())))?;
         let size = upload.state.size;
-        self.0.client.complete_upload(&upload.key, &upload.upload_id, &parts, size)?;
+        self.context.client.complete_upload(&upload.key, &upload.upload_id, &parts, size)?;
         // The file that bears the name now is the one that was sent, unchanged to the end.
         if self.open(&upload.transfer).map_err(fail)?.1 != upload.state {
             return Err(fail(CHANGED));
@@ -160,6 +225,6 @@ impl Mover for Uploader<'_> {
     }
 
     fn abandon(&self, upload: &Upload) -> Result<()> {
-        self.0.client.abort_upload(&upload.key, &upload.upload_id)
+        self.context.client.abort_upload(&upload.key, &upload.upload_id)
     }
 }

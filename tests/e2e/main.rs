@@ -8,6 +8,7 @@ mod support;
 
 mod access;
 mod any_server;
+mod cut_off;
 mod decision;
 mod embedding;
 mod faults;

@@ -26,15 +26,16 @@ fn a_run_with_nothing_to_do_costs_one_list_per_1000_objects_and_nothing_else() {
 #[test]
 fn a_small_file_costs_one_request_and_connections_are_kept() {
     let world = with_files(300);
-    for (line, operation) in [
-        ("backup src BUCKET --yes --workers 4", "PutObject"),
-        ("restore BUCKET back --yes --workers 4", "GetObject"),
+    for (line, operation, looks) in [
+        // A backup that has something to send asks once for uploads that were cut off.
+        ("backup src BUCKET --yes --workers 4", "PutObject", 2),
+        ("restore BUCKET back --yes --workers 4", "GetObject", 1),
     ] {
         world.store().clear_requests();
         let before = world.store().connections();
         world.expect(0, line);
         assert_eq!(world.store().count(operation), 300);
-        assert_eq!(world.store().requests().len(), 301);
+        assert_eq!(world.store().requests().len(), 300 + looks);
         assert!(world.store().connections() - before <= 5, "{line}");
     }
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
