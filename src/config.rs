@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     error::Error,
+    guard::Guards,
     names::BucketUrl,
-    plan::Guards,
     s3::{Access, Checksum},
 };
 

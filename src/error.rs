@@ -5,7 +5,7 @@
 
 use std::{fmt, io};
 
-use crate::plan::Refusal;
+use crate::guard::Refusal;
 pub use crate::s3::CredentialsError;
 
 /// What was being done, to which path, key or bucket, and what came in between.

@@ -165,7 +165,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cause, entry::SkipReason, plan::Refusal};
+    use crate::{Cause, entry::SkipReason, guard::Refusal};
 
     #[test]
     fn exit_codes() {

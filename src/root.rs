@@ -18,8 +18,8 @@ use cap_std::{
 use crate::{
     entry::Timestamp,
     error::{Cause, Error, Result},
+    guard::Refusal,
     names,
-    plan::Refusal,
 };
 
 /// An open directory that nothing leads out of.

@@ -1,0 +1,443 @@
+//! The client of one run: it makes requests of calls, signs and sends them, and tries again where that
+//! may help. What the calls are stands in [`operations`](super::operations).
+
+use std::{
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crossbeam_channel::RecvTimeoutError;
+use ureq::http::{
+    HeaderMap, HeaderName, HeaderValue, Request,
+    header::{AUTHORIZATION, CONTENT_LENGTH, HOST},
+};
+
+use super::{
+    Access, CHUNK, Checksum, Hasher, Payload, base64,
+    credentials::Provider,
+    hex,
+    http::{Answer, Http},
+    throttle::Throttle,
+    wire::{self, Address, Credentials, Signer, ToSign},
+};
+use crate::{
+    cancel::Cancel,
+    config::TransferConfig,
+    entry::Timestamp,
+    error::{Cause, Error, Result},
+};
+
+/// Documents larger than this are not S3's: 1,000 keys of 1,024 bytes, each three times as long when
+/// percent-encoded, come to some 4 MB.
+pub(super) const MAX_DOCUMENT: u64 = 16 << 20;
+
+/// How long requests under way may take to end, once a stop was asked for.
+const GRACE: Duration = Duration::from_millis(700);
+
+/// The bucket of one run, as its worker threads share it.
+pub(crate) struct Client {
+    pub(super) bucket: String,
+    access: Access,
+    http: Http,
+    provider: Provider,
+    signer: Signer,
+    address: RwLock<Arc<Address>>,
+    pub(super) checksum: Checksum,
+    retries: u32,
+    pub(super) cancel: Cancel,
+    throttle: Throttle,
+    /// The farthest that the server's clock was seen from the local one: nanoseconds.
+    skew: AtomicU64,
+    /// What the server's clock showed beyond the local one: nanoseconds, zero while they may agree.
+    offset: AtomicI64,
+}
+
+/// A request in the making.
+pub(super) struct Call<'a> {
+    pub method: &'static str,
+    pub key: Option<&'a str>,
+    pub query: &'a [(&'a str, &'a str)],
+    pub headers: Vec<(&'static str, String)>,
+    pub payload: Option<Payload<'a>>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(method: &'static str, key: Option<&'a str>) -> Call<'a> {
+        Call { method, key, query: &[], headers: Vec::new(), payload: None }
+    }
+}
+
+impl Client {
+    pub(crate) fn new(
+        bucket: &str,
+        access: &Access,
+        transfer: &TransferConfig,
+        cancel: &Cancel,
+    ) -> Result<Client> {
+        let fail = |cause: Cause| Error::new("open", format!("s3://{bucket}"), cause);
+        let address =
+            Address::new(bucket, &access.region, access.endpoint.as_deref(), access.addressing)
+                .map_err(fail)?;
+        let provider = Provider::new(
+            &access.env,
+            &access.profile,
+            &access.region,
+            access.unsigned,
+            Box::new(Http::fetcher()),
+        )
+        .map_err(|error| fail(error.into()))?;
+        Ok(Client {
+            bucket: bucket.to_owned(),
+            access: access.clone(),
+            http: Http::new(access, transfer)?,
+            provider,
+            signer: Signer::default(),
+            address: RwLock::new(Arc::new(address)),
+            checksum: transfer.checksum,
+            retries: transfer.retries,
+            cancel: cancel.clone(),
+            throttle: Throttle::new(transfer.workers),
+            skew: AtomicU64::new(0),
+            offset: AtomicI64::new(0),
+        })
+    }
+
+    /// How far the server's clock may be from the local one, in nanoseconds: what the `Date` of its
+    /// answers left no doubt of.
+    pub(crate) fn skew(&self) -> u64 {
+        self.skew.load(Ordering::Relaxed)
+    }
+
+    /// How many requests should be under way at most, as the server has it.
+    pub(crate) fn limit(&self) -> usize {
+        self.throttle.limit()
+    }
+
+    /// Does `work`. Once a stop is asked for, gives it [`GRACE`] to come to its end, and then breaks the
+    /// connections that it may be waiting for.
+    pub(crate) fn while_watched<T>(&self, work: impl FnOnce() -> T) -> T {
+        let (working, ended) = crossbeam_channel::bounded::<()>(0);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // Nothing is ever sent: the channel closes when the work has ended.
+                let still = |time| ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+                while still(Duration::from_millis(50)) {
+                    if self.cancel.is_cancelled() && still(GRACE) {
+                        self.http.break_connections();
+                        return;
+                    }
+                }
+            });
+            let _working = working;
+            work()
+        })
+    }
+
+    /// Tries until it works, until it can't, or until it has been tried often enough: with capped
+    /// exponential backoff and full jitter
+    /// (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
+    pub(super) fn retry<T>(
+        &self,
+        action: &'static str,
+        subject: impl Into<String>,
+        mut attempt: impl FnMut() -> Result<T, Cause>,
+    ) -> Result<T> {
+        let mut failed = 0;
+        loop {
+            self.cancel.check()?;
+            let cause = match attempt() {
+                Ok(done) => {
+                    self.throttle.went_well();
+                    return Ok(done);
+                }
+                Err(cause) => cause,
+            };
+            if cause.is_throttling() {
+                self.throttle.slow_down(Instant::now());
+            }
+            // Whoever shuts the connections down makes every request fail, in some way or other.
+            self.cancel.check()?;
+            if failed >= self.retries || !cause.is_retryable() {
+                let cause = match cause {
+                    Cause::Network(why) => {
+                        Cause::Network(format!("{}: {why}", self.address().server()))
+                    }
+                    other => other,
+                };
+                return Err(Error::new(action, subject, cause));
+            }
+            self.cancel.sleep(backoff(failed, &cause, fastrand::f64()));
+            failed += 1;
+        }
+    }
+
+    fn address(&self) -> Arc<Address> {
+        self.address
+            .read()
+            .map_or_else(|poisoned| Arc::clone(&poisoned.into_inner()), |a| Arc::clone(&a))
+    }
+
+    /// Adds a payload and its checksums. They are made anew for every try, for the file may have
+    /// changed.
+    pub(super) fn attach<'a>(
+        &self,
+        call: &mut Call<'a>,
+        payload: Payload<'a>,
+    ) -> Result<(), Cause> {
+        if let Some(header) = self.checksum.header() {
+            call.headers.push((header, base64(&self.hash(&payload, Hasher::new(self.checksum))?)));
+            call.headers.push(("x-amz-sdk-checksum-algorithm", self.checksum.name().to_owned()));
+        }
+        call.payload = Some(payload);
+        Ok(())
+    }
+
+    pub(super) fn hash(&self, payload: &Payload, mut hasher: Hasher) -> Result<Vec<u8>, Cause> {
+        if let Payload::Bytes(bytes) = payload {
+            hasher.update(bytes);
+            return Ok(hasher.finish());
+        }
+        let mut reader = payload.reader();
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(Cause::Interrupted);
+            }
+            match std::io::Read::read(&mut reader, &mut buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(read) => hasher.update(&buffer[..read]),
+                Err(error) => return Err(reader.into_fault().unwrap_or(Cause::Io(error))),
+            }
+        }
+    }
+
+    /// The MD5 of a payload.
+    pub(crate) fn md5(&self, payload: &Payload) -> Result<Vec<u8>> {
+        self.hash(payload, Hasher::md5()).map_err(|cause| Error::new("read", "file", cause))
+    }
+
+    /// Reads an answer to its end, so that its connection can serve again.
+    pub(super) fn finish(&self, answer: Answer) -> Result<(), Cause> {
+        answer.text(MAX_DOCUMENT).map(drop)
+    }
+
+    /// Sends one request, signed. Follows the bucket into its region, renews credentials that the
+    /// server calls expired, and takes on the server's clock where it insists: each once.
+    pub(super) fn send(&self, call: &Call) -> Result<Answer, Cause> {
+        let (mut moved, mut renewed) = (false, false);
+        loop {
+            let address = self.address();
+            let credentials = self.provider.get(SystemTime::now())?;
+            let answer = self.send_once(call, &address, credentials.as_ref())?;
+            if answer.status < 300 {
+                return Ok(answer);
+            }
+            let region = answer.header("x-amz-bucket-region").map(str::to_owned);
+            let error = self.error(answer);
+            if let Some(region) = region
+                && region != address.region()
+                && !moved
+                && matches!(&error, Cause::S3 { status: 301 | 307 | 400 | 403, .. })
+            {
+                self.move_to(&region)?;
+                moved = true;
+                continue;
+            }
+            if let (Cause::S3 { code, .. }, Some(credentials)) = (&error, &credentials)
+                && matches!(code.as_str(), "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired")
+                && !renewed
+                && self.provider.refresh(credentials, SystemTime::now())?
+            {
+                renewed = true;
+                continue;
+            }
+            return Err(error);
+        }
+    }
+
+    fn send_once(
+        &self,
+        call: &Call,
+        address: &Address,
+        credentials: Option<&Arc<Credentials>>,
+    ) -> Result<Answer, Cause> {
+        let url = address.url(call.key, call.query)?;
+        let mut headers = HeaderMap::with_capacity(12);
+        let mut add = |name: HeaderName, value: &str| {
+            HeaderValue::from_str(value).map(|value| headers.insert(name, value)).map_err(|_| {
+                Cause::Config(format!("a header can't hold the value of {}", call.method))
+            })
+        };
+        add(HOST, &url[url::Position::BeforeHost..url::Position::AfterPort])?;
+        for (name, value) in &call.headers {
+            add(HeaderName::from_static(name), value)?;
+        }
+        if let Some(credentials) = credentials {
+            let time = self.signing_time();
+            let sha256 = match &call.payload {
+                // Over TLS nobody changes a body on its way, and the checksum covers the rest.
+                Some(_) if address.is_https() && call.method == "PUT" => {
+                    "UNSIGNED-PAYLOAD".to_owned()
+                }
+                Some(payload) => hex(&self.hash(payload, Hasher::new(Checksum::Sha256))?),
+                None => EMPTY_SHA256.to_owned(),
+            };
+            add(HeaderName::from_static("x-amz-content-sha256"), &sha256)?;
+            add(HeaderName::from_static("x-amz-date"), &wire::amz_date(time))?;
+            if let Some(token) = wire::session_token(credentials) {
+                add(HeaderName::from_static("x-amz-security-token"), token)?;
+            }
+            let request =
+                ToSign { method: call.method, url: &url, headers: &headers, payload: &sha256 };
+            let authorization = self.signer.authorization(&request, address, credentials, time)?;
+            let mut value = HeaderValue::from_str(&authorization).map_err(|_| {
+                Cause::Config("the access key has characters no header can hold".to_owned())
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        if let Some(payload) = &call.payload {
+            headers.insert(CONTENT_LENGTH, payload.len().into());
+        }
+        let mut request = Request::builder()
+            .method(call.method)
+            .uri(url.as_str())
+            .body(())
+            .map_err(|error| Cause::Config(format!("request: {error}")))?;
+        *request.headers_mut() = headers;
+        let before = SystemTime::now();
+        let answer = self.http.send(request, call.payload.as_ref())?;
+        self.note_date(&answer, before);
+        Ok(answer)
+    }
+
+    /// The error that an answer is.
+    fn error(&self, answer: Answer) -> Cause {
+        let status = answer.status;
+        let retry_after = answer.header("retry-after").and_then(|text| text.parse().ok());
+        let body = answer.text(64 << 10).unwrap_or_default();
+        let (code, message) = wire::parse_error(&body).unwrap_or_else(|| {
+            // HEAD has no body to name the error.
+            let code = match status {
+                301 => "PermanentRedirect",
+                403 => "AccessDenied",
+                404 => "NoSuchKey",
+                412 => "PreconditionFailed",
+                503 => "SlowDown",
+                _ => "",
+            };
+            (code.to_owned(), String::new())
+        });
+        if status == 412 {
+            return Cause::Changed("the object was replaced after it was listed");
+        }
+        Cause::S3 { status, code, message, retry_after }
+    }
+
+    /// Learns from the `Date` of an answer to a request that was sent after `before`.
+    fn note_date(&self, answer: &Answer, before: SystemTime) {
+        let Some(date) = answer.header("date").and_then(wire::http_date) else { return };
+        let date = Timestamp::from(date).nanos();
+        let now = SystemTime::now();
+        let (before, after) = (Timestamp::from(before).nanos(), Timestamp::from(now).nanos());
+        if after.abs_diff(before) > LONG_ANSWER {
+            // Nobody knows when in the meantime the server looked at its clock.
+            return;
+        }
+        let (nearest, farthest) = clock_offset(date, before, after);
+        self.offset.store(nearest, Ordering::Relaxed);
+        self.skew.fetch_max(farthest.unsigned_abs(), Ordering::Relaxed);
+    }
+
+    /// The local time, or the server's where the two are so far apart that it may refuse a signature
+    /// (S3 does at 15 minutes).
+    fn signing_time(&self) -> SystemTime {
+        let now = Timestamp::from(SystemTime::now());
+        let offset = self.offset.load(Ordering::Relaxed);
+        let far = offset.unsigned_abs() > 60 * 1_000_000_000;
+        Timestamp::from_nanos(now.nanos().saturating_add(if far { offset } else { 0 })).into()
+    }
+
+    fn move_to(&self, region: &str) -> Result<(), Cause> {
+        let endpoint = self.access.endpoint.as_deref();
+        let address = Address::new(&self.bucket, region, endpoint, self.access.addressing)?;
+        let mut current = self.address.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *current = Arc::new(address);
+        Ok(())
+    }
+}
+
+/// Answers that take longer say too little about the server's clock: nanoseconds.
+const LONG_ANSWER: u64 = 5_000_000_000;
+
+/// How far ahead of the local clock the server's is, at least and at most, given the whole second of its
+/// `Date` and the local times before the request and after the answer, all in nanoseconds. Zero where
+/// the clocks may well agree.
+fn clock_offset(date: i64, before: i64, after: i64) -> (i64, i64) {
+    let least = date.saturating_sub(after);
+    let most = date.saturating_add(1_000_000_000).saturating_sub(before);
+    if least > 0 {
+        (least, most)
+    } else if most < 0 {
+        (most, least)
+    } else {
+        (0, 0)
+    }
+}
+
+/// The SHA-256 of nothing.
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// The longest pause between two tries.
+const MAX_PAUSE: Duration = Duration::from_secs(20);
+
+/// How long to wait after failure number `failed` (from 0 on); `random` is from 0 to 1. The server's
+/// own `Retry-After` is the least, up to a minute.
+fn backoff(failed: u32, cause: &Cause, random: f64) -> Duration {
+    let ceiling = MAX_PAUSE.min(Duration::from_millis(200) * 2u32.saturating_pow(failed.min(16)));
+    let asked = match cause {
+        Cause::S3 { retry_after: Some(seconds), .. } => Duration::from_secs((*seconds).min(60)),
+        _ => Duration::ZERO,
+    };
+    asked + ceiling.mul_f64(random.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_never_fall_below_what_the_server_asks() {
+        let network = Cause::Network(String::new());
+        let pause = |failed, random| backoff(failed, &network, random).as_millis();
+        assert_eq!([0, 1, 2, 3].map(|failed| pause(failed, 1.0)), [200, 400, 800, 1_600]);
+        assert_eq!([7, 100, u32::MAX].map(|failed| pause(failed, 1.0)), [20_000; 3]);
+        assert_eq!(pause(3, 0.0), 0);
+        let asked = |seconds| Cause::S3 {
+            status: 503,
+            code: "SlowDown".to_owned(),
+            message: String::new(),
+            retry_after: Some(seconds),
+        };
+        assert_eq!(backoff(0, &asked(7), 0.0).as_secs(), 7);
+        assert_eq!(backoff(0, &asked(u64::MAX), 0.0).as_secs(), 60);
+    }
+
+    #[test]
+    fn clocks_that_may_agree_do() {
+        const S: i64 = 1_000_000_000;
+        // The Date of an answer, the local time before and after.
+        let agree = (0, 0);
+        assert_eq!(clock_offset(100 * S, 100 * S + 5, 100 * S + 9), agree);
+        assert_eq!(clock_offset(100 * S, 99 * S, 100 * S), agree);
+        assert_eq!(clock_offset(100 * S, 100 * S + S - 1, 101 * S + 1), agree);
+        let ahead = clock_offset(400 * S, 100 * S, 100 * S + 10);
+        assert_eq!(ahead, (300 * S - 10, 301 * S));
+        assert_eq!(clock_offset(100 * S, 400 * S, 401 * S), (-299 * S, -301 * S));
+        assert_eq!(clock_offset(i64::MAX, i64::MIN, i64::MIN).1, i64::MAX);
+    }
+}
