@@ -16,3 +16,4 @@ mod interrupts;
 mod large;
 mod races;
 mod requests;
+mod secrets;
