@@ -3,6 +3,8 @@
 //! A listing is whole or an error. A key that a listing lost would be deleted locally by a restore, so
 //! what looks wrong (a page that repeats, a key that comes twice) ends the run.
 
+use std::collections::HashSet;
+
 use crate::{
     entry::{Object, SkipReason, Skipped},
     error::{Cause, Error, Result},
@@ -26,6 +28,7 @@ pub(crate) fn list(client: &Client, bucket: &BucketUrl) -> Result<Listing> {
     let fail = |why: &str| Error::new("list", bucket.to_string(), Cause::Malformed(why.to_owned()));
     let mut listing = Listing::default();
     let mut token: Option<String> = None;
+    let mut seen = HashSet::new();
     loop {
         let page = client.list_page(bucket.prefix(), token.as_deref())?;
         for listed in page.objects {
@@ -56,11 +59,13 @@ pub(crate) fn list(client: &Client, bucket: &BucketUrl) -> Result<Listing> {
                 }),
             }
         }
-        match page.next {
+        token = match page.next {
             None => break,
-            next if next == token => return Err(fail("the listing repeats a page")),
-            next => token = next,
-        }
+            Some(next) if !seen.insert(next.clone()) => {
+                return Err(fail("the listing repeats a page"));
+            }
+            next => next,
+        };
     }
     // Not every store lists in byte order, and byte order is not tree order.
     listing.objects.sort_unstable_by(|a, b| names::tree_order(&a.path, &b.path));

@@ -319,10 +319,15 @@ impl Client {
     fn error(&self, answer: Answer) -> Cause {
         let status = answer.status;
         let retry_after = answer.header("retry-after").and_then(|text| text.parse().ok());
-        let body = answer.text(64 << 10).unwrap_or_default();
+        let body = match answer.text(64 << 10) {
+            Ok(body) => body,
+            // Nobody knows what it was: not to be guessed from the status, as 404 may mean "done".
+            Err(cause) => return cause,
+        };
         let (code, message) = wire::parse_error(&body).unwrap_or_else(|| {
-            // HEAD has no body to name the error.
+            // HEAD has no body to name the error. What has one that is not S3's says nothing of objects.
             let code = match status {
+                _ if !body.is_empty() => "",
                 301 => "PermanentRedirect",
                 403 => "AccessDenied",
                 404 => "NoSuchKey",

@@ -97,7 +97,8 @@ impl Client {
 
     /// Begins a multipart upload; the answer is its upload ID.
     pub(crate) fn create_upload(&self, key: &str) -> Result<String> {
-        self.retry("begin upload of", key, || {
+        let mut lost = false;
+        let attempt = || {
             let mut call = Call { query: &[("uploads", "")], ..Call::new("POST", Some(key)) };
             call.payload = Some(Payload::Bytes(b""));
             if self.checksum != Checksum::None {
@@ -107,7 +108,26 @@ impl Client {
                 }
             }
             wire::parse_upload_id(&self.send(&call)?.text(MAX_DOCUMENT)?)
-        })
+        };
+        let begun = self.retry("begin upload of", key, || {
+            attempt().inspect_err(|cause| {
+                lost |= matches!(cause, Cause::Network(_) | Cause::Malformed(_));
+            })
+        });
+        if lost {
+            self.abort_others(key, begun.as_deref().ok());
+        }
+        begun
+    }
+
+    /// Aborts, if it can, the uploads of `key` but `ours`: those that were begun in answers that were lost.
+    fn abort_others(&self, key: &str, ours: Option<&str>) {
+        for upload in self.list_uploads(key).unwrap_or_default() {
+            if upload.key == key && Some(upload.upload_id.as_str()) != ours {
+                // What stays is for the next run, or for a lifecycle rule.
+                let _ = self.abort_upload(key, &upload.upload_id);
+            }
+        }
     }
 
     /// Sends part `number` (from 1 on).
@@ -275,9 +295,12 @@ impl Client {
             let mut answer = self.send(&call)?;
             let head = Head::read(&answer);
             // Stores that don't know If-Match answer with what they have now.
-            if head.size != size
-                || (head.etag != *etag && *etag != ETag::None && head.etag != ETag::None)
-            {
+            let is_known = *etag != ETag::None && head.etag != ETag::None;
+            if head.size != size && is_known && head.etag == *etag {
+                // The same object can't have another size: the answer is broken.
+                return Err(Cause::Malformed(format!("{} bytes of {size}", head.size)));
+            }
+            if head.size != size || (is_known && head.etag != *etag) {
                 return Err(Cause::Changed("the object was replaced after it was listed"));
             }
             if answer.status != if whole { 200 } else { 206 } {

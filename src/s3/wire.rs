@@ -457,6 +457,9 @@ pub(super) fn fits_xml(key: &str) -> bool {
 pub(super) fn parse_deleted(
     xml: &str,
 ) -> Result<(Vec<String>, Vec<(String, String, String)>), Cause> {
+    if let Some((code, message)) = parse_error(xml) {
+        return Err(Cause::S3 { status: 200, code, message, retry_after: None });
+    }
     let result: DeleteObjectsResult =
         quick_xml::de::from_str(xml).map_err(malformed("DeleteObjects"))?;
     let deleted = result.deleted.into_iter().map(|deleted| deleted.key).collect();

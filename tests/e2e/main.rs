@@ -14,6 +14,7 @@ mod embedding;
 mod faults;
 mod interrupts;
 mod large;
+mod matrix;
 mod races;
 mod requests;
 mod secrets;

@@ -191,3 +191,49 @@ fn an_etag_that_only_looks_like_an_md5_does_not_keep_an_object_from_coming_back(
     world.expect(0, "restore BUCKET again --yes");
     assert_eq!(files(&world.path("again"))["small"], noise(1, 1_000));
 }
+
+#[test]
+fn whatever_happens_to_a_file_while_it_is_read_the_object_is_whole_or_not_there() {
+    // What is done to the file at the moment when its first bytes are on their way.
+    type Act = fn(&std::path::Path);
+    let acts: [(&str, Act); 5] = [
+        ("grows", |path| fs::write(path, noise(5, 7 << 20)).unwrap()),
+        ("shrinks", |path| fs::write(path, noise(6, 300_000)).unwrap()),
+        ("is emptied", |path| fs::write(path, "").unwrap()),
+        ("is replaced", |path| {
+            let new = path.with_extension("new");
+            fs::write(&new, noise(7, 6 << 20)).unwrap();
+            fs::rename(new, path).unwrap();
+        }),
+        ("vanishes", |path| fs::remove_file(path).unwrap()),
+    ];
+    for (name, act) in acts {
+        for options in ["--yes", "--yes --part-size 5MiB"] {
+            let world = World::in_process();
+            world.write("src/f", noise(4, 6 << 20));
+            world.write("src/other", "other");
+            let path = world.path("src/f");
+            let operation = if options.contains("part") { "UploadPart" } else { "PutObject" };
+            let fault = Fault::on(operation).key("f").times(1).run(move |_| act(&path));
+            world.store().fault(fault);
+            let done = world.run(&format!("backup src BUCKET {options}"));
+            assert!(matches!(done.code, 0 | 2), "{name} {options}: {done:?}");
+            if done.code == 2 {
+                done.assert_says("upload f: ");
+            }
+            assert!(world.store().get("other").is_some() && world.store().uploads().is_empty());
+            // The next run makes the two equal, and there is no third to be made.
+            world.expect(0, &format!("backup src BUCKET {options} --allow-empty"));
+            let objects: Vec<_> = world.store().keys();
+            assert_eq!(
+                objects,
+                files(&world.path("src")).into_keys().collect::<Vec<_>>(),
+                "{name}"
+            );
+            for (path, content) in files(&world.path("src")) {
+                assert_eq!(world.store().get(&path).unwrap().body, content, "{name} {options}");
+            }
+            world.expect(0, &format!("backup src BUCKET {options}")).assert_nothing_to_do();
+        }
+    }
+}
