@@ -109,10 +109,17 @@ impl Root {
             self.parent(path, false).and_then(|parent| parent.dir.symlink_metadata(&parent.name));
         match found {
             Ok(metadata) => metadata.is_dir(),
-            // Below a file there is nothing either.
-            Err(error) => {
-                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound => true,
+                // Below a file there is nothing either. Below a link there may be.
+                io::ErrorKind::NotADirectory => {
+                    let is_link = |(at, _)| {
+                        self.dir.symlink_metadata(&path[..at]).is_ok_and(|found| found.is_symlink())
+                    };
+                    !path.match_indices('/').any(is_link)
+                }
+                _ => false,
+            },
         }
     }
 
@@ -145,9 +152,9 @@ pub(crate) struct Parent {
 }
 
 impl Parent {
-    /// Makes a new, empty file beside the one that it will become. What replaces a file is nobody
-    /// else's to read until it has that file's mode.
-    pub(crate) fn temporary(self, replaces_file: bool) -> io::Result<Temporary> {
+    /// Makes a new file beside the one that it will become, with room for `size` bytes. What replaces a
+    /// file is nobody else's to read until it has that file's mode.
+    pub(crate) fn temporary(self, replaces_file: bool, size: u64) -> io::Result<Temporary> {
         let name = names::temporary();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).follow(FollowSymlinks::No);
@@ -156,7 +163,9 @@ impl Parent {
             options.mode(0o600);
         }
         let file = self.dir.open_with(&name, &options)?.into_std();
-        Ok(Temporary { parent: self, name: Some(name), file })
+        let temporary = Temporary { parent: self, name: Some(name), file };
+        reserve(&temporary.file, size)?;
+        Ok(temporary)
     }
 
     fn holds(&self) -> io::Result<Option<Expected>> {
@@ -222,6 +231,30 @@ impl Parent {
     pub(crate) fn remove_empty_dir(&self) -> io::Result<()> {
         self.dir.remove_dir(&self.name)
     }
+}
+
+/// Fails at once where a file of that size can't be: on a full disk, a large one would else take the room
+/// of all that fit while it is fetched.
+fn reserve(file: &fs::File, size: u64) -> io::Result<()> {
+    use rustix::{
+        io::Errno,
+        process::{Resource, getrlimit},
+    };
+    // The kernel ends the process, and not just the call, that goes beyond this.
+    if getrlimit(Resource::Fsize).current.is_some_and(|limit| size > limit) {
+        return Err(Errno::FBIG.into());
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if size >= 1 << 20 {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let reserve = || fallocate(file, FallocateFlags::empty(), 0, size);
+        match rustix::io::retry_on_intr(reserve) {
+            // The file system doesn't know how.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            other => return Ok(other?),
+        }
+    }
+    Ok(())
 }
 
 /// A file in the making; removed when it is dropped before it is kept.

@@ -122,10 +122,11 @@ impl Downloader<'_> {
     fn temporary(&self, transfer: &Transfer) -> Result<Temporary> {
         let path = transfer.path();
         let replaces_file = matches!(expected(transfer), Expected::File(_));
+        let size = transfer.object.as_ref().map_or(0, |object| object.size);
         self.0
             .root
             .parent(path, true)
-            .and_then(|parent| parent.temporary(replaces_file))
+            .and_then(|parent| parent.temporary(replaces_file, size))
             .map_err(|error| Error::new("create file", path, error))
     }
 
