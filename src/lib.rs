@@ -40,6 +40,9 @@ mod config;
 mod content;
 mod entry;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod keeper;
 mod list;

@@ -21,5 +21,8 @@ pub(crate) use operations::{Head, MAX_DELETE_BATCH, Sink, UploadedPart};
 pub use profile::Env;
 pub(crate) use wire::{ListedPart, OpenUpload};
 
+#[cfg(fuzzing)]
+pub(crate) use wire::{parse_answers, parse_listing};
+
 /// How much is read or hashed at a time, in bytes.
 pub(crate) const CHUNK: usize = 128 << 10;
