@@ -104,9 +104,13 @@ pub enum ETag {
 }
 
 impl ETag {
-    /// Reads an ETag as it stands in a header or a listing, with or without quotes.
+    /// Reads an ETag as it stands in a header or a listing, with or without quotes. A weak one, or one
+    /// that no header can hold, names no version that could be asked for, and is none.
     pub fn parse(text: &str) -> ETag {
         let text = text.trim().trim_matches('"');
+        if text.starts_with("W/") || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return ETag::None;
+        }
         let (hex, parts) = match text.split_once('-') {
             Some((hex, parts)) => {
                 (hex, parts.parse().ok().filter(|n: &u32| n.to_string() == parts))
@@ -248,7 +252,9 @@ mod tests {
             assert_eq!(ETag::parse(text).to_string(), *text);
             assert_eq!(ETag::parse(text).quoted(), Some(format!("\"{text}\"")));
         }
-        assert_eq!(ETag::parse("\"\"").quoted(), None);
+        for none in ["", "\"\"", "W/\"abc\"", "a b", "a\u{1}", "\u{e9}"] {
+            assert_eq!(ETag::parse(none).quoted(), None, "{none}");
+        }
     }
 
     #[test]
