@@ -147,11 +147,11 @@ impl FromStr for BucketUrl {
                 "a bucket's name has 1 to 63 letters, digits, '-', '.' or '_' (no ARN, no account)",
             ));
         }
-        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-        let prefix = match unfit(prefix, 1) {
+        let plain = prefix.strip_suffix('/').unwrap_or(prefix);
+        let prefix = match unfit(plain, 1) {
             _ if prefix.is_empty() => String::new(),
             Some(reason) => return Err(wrong(&reason.to_string())),
-            None => format!("{prefix}/"),
+            None => format!("{plain}/"),
         };
         Ok(BucketUrl { bucket: bucket.to_owned(), prefix })
     }

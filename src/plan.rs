@@ -191,6 +191,8 @@ pub struct Plan {
     pub kept: Count,
     /// Links to files that are kept, if what they lead to is.
     links: Vec<Transfer>,
+    /// The other links that a link leads through, by its path.
+    through: HashMap<Box<str>, Vec<Box<Path>>>,
     /// Pairs of which only the content can tell; empty after [`settle`](crate::settle).
     pub(crate) doubtful: Vec<Transfer>,
     /// Our own unfinished downloads of earlier runs, to be swept.
@@ -226,11 +228,15 @@ pub fn plan(direction: Direction, scan: Scan, listing: Listing, clocks: &Clocks)
         skipped: Vec::new(),
         kept: Count::default(),
         links: Vec::new(),
+        through: HashMap::new(),
         doubtful: Vec::new(),
         leftovers: scan.leftovers,
         source_entries: source,
         target_entries: target,
     };
+    for (link, hop) in scan.through {
+        plan.through.entry(link).or_default().push(hop);
+    }
     let local = Shields::new(&scan.skipped);
     let remote = Shields::new(&listing.skipped);
     let merged = Merge::new(scan.files, listing.objects);
@@ -346,8 +352,8 @@ impl Plan {
         }
     }
 
-    /// A link can only be kept with what it leads to. Where that is replaced or deleted, the object that
-    /// bears the link's name comes in its place.
+    /// A link can only be kept with what it leads to, and with the links on the way there. Where one of
+    /// these is replaced or deleted, the object that bears the link's name comes in its place.
     fn mind_links(&mut self) {
         if self.links.is_empty() {
             return;
@@ -355,10 +361,13 @@ impl Plan {
         let changed = self.transfers.iter().map(Transfer::path);
         let changed = changed.chain(self.deletions.iter().map(|deletion| &*deletion.path));
         let changed: HashSet<&Path> = changed.map(Path::new).collect();
-        let target = |link: &Transfer| link.file.as_ref().and_then(|file| file.target.clone());
-        let (broken, links): (Vec<_>, Vec<_>) = mem::take(&mut self.links)
-            .into_iter()
-            .partition(|link| target(link).is_some_and(|target| changed.contains(&*target)));
+        let is_broken = |link: &Transfer| {
+            let target = link.file.as_ref().and_then(|file| file.target.as_ref());
+            let through = self.through.get(link.path()).into_iter().flatten();
+            target.into_iter().chain(through).any(|hop| changed.contains(&**hop))
+        };
+        let (broken, links): (Vec<_>, Vec<_>) =
+            mem::take(&mut self.links).into_iter().partition(is_broken);
         drop(changed);
         self.links = links;
         for link in broken {
@@ -548,7 +557,7 @@ mod tests {
             self.objects.sort_by(|a, b| tree_order(&a.path, &b.path));
             self.dirs.sort_by(|a, b| tree_order(a, b));
             let dirs = self.dirs.iter().map(|dir| Box::from(*dir)).collect();
-            let scan = Scan { files: self.files, dirs, skipped: self.local, leftovers: Vec::new() };
+            let scan = Scan { files: self.files, dirs, skipped: self.local, ..Scan::default() };
             let listing = Listing { objects: self.objects, skipped: self.remote };
             let plan = plan(direction, scan, listing, &clocks(0));
             (

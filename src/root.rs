@@ -111,10 +111,12 @@ impl Root {
             Ok(metadata) => metadata.is_dir(),
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound => true,
-                // Below a file there is nothing either. Below a link there may be.
+                // Below a file there is nothing either, nor below a link to one. Below others there may be.
                 io::ErrorKind::NotADirectory => {
                     let is_link = |(at, _)| {
-                        self.dir.symlink_metadata(&path[..at]).is_ok_and(|found| found.is_symlink())
+                        let above = &path[..at];
+                        self.dir.symlink_metadata(above).is_ok_and(|found| found.is_symlink())
+                            && !self.path.join(above).is_file()
                     };
                     !path.match_indices('/').any(is_link)
                 }

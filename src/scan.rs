@@ -26,6 +26,8 @@ use crate::{
 pub struct Scan {
     /// The files.
     pub files: Vec<File>,
+    /// Links, with each other link that they lead to their file through.
+    pub through: Vec<(Box<str>, Box<Path>)>,
     /// All directories below the root.
     pub dirs: Vec<Box<str>>,
     /// What was left out. It shields whatever stands at and under its path on the other side.
@@ -184,9 +186,37 @@ impl Walk<'_> {
                     Seen::Directory(Directory { path, real, hops })
                 }
             }
-            Ok(metadata) => self.file(dir, path, real, &metadata),
+            Ok(metadata) => {
+                let between = self.links_between(&path, link);
+                if !between.is_empty() {
+                    let mut found =
+                        self.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    found.through.extend(between);
+                }
+                self.file(dir, path, real, &metadata)
+            }
             Err(error) => unreadable(path, &error),
         }
+    }
+
+    /// The links below the root that a link to a file leads through.
+    fn links_between(&self, path: &str, link: &Path) -> Vec<(Box<str>, Box<Path>)> {
+        let mut between = Vec::new();
+        let mut at = link.to_owned();
+        // The kernel follows no more than 40.
+        for _ in 0..40 {
+            let Ok(says) = fs::read_link(&at) else { break };
+            let next = at.parent().unwrap_or(self.root).join(says);
+            let (Some(dir), Some(name)) = (next.parent(), next.file_name()) else { break };
+            let Ok(dir) = dir.canonicalize() else { break };
+            at = dir.join(name);
+            if at.is_symlink()
+                && let Ok(hop) = at.strip_prefix(self.root)
+            {
+                between.push((path.into(), hop.into()));
+            }
+        }
+        between
     }
 
     fn file(&self, dir: &Directory, path: String, real: PathBuf, metadata: &fs::Metadata) -> Seen {

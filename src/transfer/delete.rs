@@ -34,7 +34,15 @@ pub(super) fn objects(
             (deletion.path.to_string(), Err(Error::new("delete", &*deletion.path, cause)))
         };
         let paths = gone.iter().map(|deletion| deletion.path.to_string());
-        paths.zip(context.client.delete(&keys)).chain(back.into_iter().map(is_back)).collect()
+        let named = |(path, outcome): (String, Result<()>)| {
+            let outcome = outcome.map_err(|error| error.of_path(&path));
+            (path, outcome)
+        };
+        paths
+            .zip(context.client.delete(&keys))
+            .map(named)
+            .chain(back.into_iter().map(is_back))
+            .collect()
     };
     for_each(context.config.transfer.workers, batches, &delete, |outcomes| {
         for (path, outcome) in outcomes {

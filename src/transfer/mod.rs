@@ -294,7 +294,7 @@ impl<M: Mover> Course<'_, '_, M> {
                 self.report.unchecked += u64::from(!moved.checked);
                 (self.on_event)(Event::Transferred { path: transfer.path(), bytes: moved.bytes });
             }
-            Err(error) => self.report.fail(error, self.on_event),
+            Err(error) => self.report.fail(error.of_path(transfer.path()), self.on_event),
         }
         self.tick();
     }

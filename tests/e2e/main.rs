@@ -20,3 +20,4 @@ mod matrix;
 mod races;
 mod requests;
 mod secrets;
+mod worlds;
