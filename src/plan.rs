@@ -8,7 +8,7 @@
 //! | only R | delete object | download (missing) |
 //! | sizes differ | upload (size) | download (size) |
 //! | same size, mtime = LastModified to the nanosecond | keep: a restored copy | keep |
-//! | same size, mtime near LastModified, or in the future | in doubt | in doubt |
+//! | same size, mtime near LastModified (of a link, also equal), or in the future | in doubt | in doubt |
 //! | same size, mtime > LastModified | upload (newer) | download (newer) |
 //! | same size, mtime < LastModified and of a whole second | keep | in doubt |
 //! | otherwise | keep | keep |
@@ -102,7 +102,8 @@ pub fn compare(direction: Direction, file: &File, object: &Object, clocks: &Cloc
         Verdict::Transfer(Reason::Size)
     } else if clocks.by_content {
         Verdict::Doubt
-    } else if mtime == last_modified {
+    } else if mtime == last_modified && file.target.is_none() {
+        // No link is a restored copy: the time is that of what it leads to, restored from another object.
         Verdict::Keep
     } else if mtime > clocks.now
         || mtime.distance(last_modified) <= clocks.skew.saturating_add(SECOND)
@@ -525,6 +526,9 @@ mod tests {
             let copied = expected == Keep && mtime < last_modified * S && mtime % S == 0;
             assert_eq!(verdict, if copied { Doubt } else { expected }, "{case}");
         }
+        // A link's time is that of what it leads to, and no sign of a restored copy.
+        let link = File { target: Some(Path::new("b").into()), ..file("a", 1, 500 * S) };
+        assert_eq!(compare(Direction::Restore, &link, &object("a", 1, 500), &clocks(0)), Doubt);
         let by_content = Clocks { by_content: true, ..clocks(0) };
         let compare = |size| {
             compare(Direction::Backup, &file("a", 1, 10 * S), &object("a", size, 500), &by_content)

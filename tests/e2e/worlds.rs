@@ -667,7 +667,7 @@ fn differs(direction: Direction, file: &LocalFile, object: &Object, clock: i64) 
     if file.body.len() != object.body.len() {
         return Some(true);
     }
-    if mtime == last_modified {
+    if mtime == last_modified && file.link.is_none() {
         return Some(false);
     }
     let content = file.body != object.body || object.etag == "opaque";
