@@ -75,6 +75,13 @@ pub struct File {
     pub target: Option<Box<Path>>,
 }
 
+impl File {
+    /// Where the bytes are, below the root.
+    pub(crate) fn source(&self) -> &Path {
+        self.target.as_deref().unwrap_or(Path::new(&*self.path))
+    }
+}
+
 /// An object in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {

@@ -16,7 +16,7 @@ use cap_std::{
 };
 
 use crate::{
-    entry::Timestamp,
+    entry::{File, Timestamp},
     error::{Cause, Error, Result},
     guard::Refusal,
     names,
@@ -48,6 +48,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// What the scan saw of a file.
+    pub(crate) fn seen(file: &File) -> State {
+        State { size: file.size, modified: file.modified }
+    }
+
     pub(crate) fn of(file: &fs::File) -> io::Result<State> {
         let metadata = file.metadata()?;
         Ok(State { size: metadata.len(), modified: metadata.modified()?.into() })

@@ -1,8 +1,6 @@
 //! Settling doubts: where size and time can't tell whether a file and an object are the same, the
 //! file's content is held against the object's ETag. Only local files are read.
 
-use std::path::Path;
-
 use rayon::prelude::*;
 
 use crate::{
@@ -31,8 +29,8 @@ pub(crate) fn settle(
 
 fn content_of(root: &Root, pair: &Transfer, part_size: u64, cancel: &Cancel) -> Option<Answer> {
     let (file, object) = (pair.file.as_ref()?, pair.object.as_ref()?);
-    let seen = State { size: file.size, modified: file.modified };
-    let open = root.read(file.target.as_deref().unwrap_or(Path::new(&*file.path))).ok()?;
+    let seen = State::seen(file);
+    let open = root.read(file.source()).ok()?;
     let proof = Proof::of_etag(&object.etag);
     let answer = content::compare(&open, file.size, &proof, part_size, cancel).ok()?;
     (State::of(&open).ok()? == seen).then_some(answer)

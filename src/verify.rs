@@ -1,6 +1,6 @@
 //! Verifying: every file against its object, by content. Nothing is changed on either side.
 
-use std::{cell::Cell, fs::File as OpenFile, path::Path};
+use std::{cell::Cell, fs::File as OpenFile};
 
 use rayon::prelude::*;
 
@@ -177,9 +177,7 @@ impl Context<'_> {
     }
 
     fn open(&self, file: &File) -> Result<OpenFile> {
-        self.root
-            .read(file.target.as_deref().unwrap_or(Path::new(&*file.path)))
-            .map_err(|error| Error::new("read", &*file.path, error))
+        self.root.read(file.source()).map_err(|error| Error::new("read", &*file.path, error))
     }
 
     fn content(&self, file: &File, proof: &Proof) -> Result<Answer> {
@@ -188,7 +186,7 @@ impl Context<'_> {
         let part_size = self.config.transfer.part_size;
         let answer =
             content::compare(&open, file.size, proof, part_size, self.cancel).map_err(fail)?;
-        let seen = State { size: file.size, modified: file.modified };
+        let seen = State::seen(file);
         match State::of(&open) {
             Ok(now) if now == seen => Ok(answer),
             Ok(_) => Err(fail(Cause::Changed("the file was changed while it was read"))),

@@ -41,7 +41,7 @@ fn expected(transfer: &Transfer) -> Expected {
     match &transfer.file {
         None => Expected::Nothing,
         Some(file) if file.target.is_some() => Expected::Link,
-        Some(file) => Expected::File(State { size: file.size, modified: file.modified }),
+        Some(file) => Expected::File(State::seen(file)),
     }
 }
 

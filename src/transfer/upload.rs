@@ -15,7 +15,7 @@ use std::{
 
 use super::{Context, Moved, Mover, part_range, part_size};
 use crate::{
-    entry::{ETag, Timestamp},
+    entry::{self, ETag, Timestamp},
     error::{Cause, Error, Result},
     plan::Transfer,
     root::State,
@@ -54,8 +54,8 @@ const CHANGED: Cause = Cause::Changed("the file was changed while it was read");
 
 impl Uploader<'_> {
     fn open(&self, transfer: &Transfer) -> Result<(File, State), Cause> {
-        let target = transfer.file.as_ref().and_then(|file| file.target.as_deref());
-        let file = self.context.root.read(target.unwrap_or(Path::new(transfer.path())))?;
+        let source = transfer.file.as_ref().map_or(Path::new(transfer.path()), entry::File::source);
+        let file = self.context.root.read(source)?;
         let state = State::of(&file)?;
         Ok((file, state))
     }
