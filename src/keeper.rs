@@ -1,6 +1,11 @@
 //! The way through: look, decide, act.
 
-use std::{panic::resume_unwind, sync::atomic::AtomicU64, thread, time::SystemTime};
+use std::{
+    panic::resume_unwind,
+    sync::{OnceLock, atomic::AtomicU64},
+    thread,
+    time::SystemTime,
+};
 
 use crate::{
     cancel::Cancel,
@@ -138,16 +143,26 @@ impl Keeper {
         on_event(Event::Stage(Stage::Looking));
         let config = &self.config;
         let prefix_len = config.bucket.prefix().len();
-        let list = || self.client.while_watched(|| list::list(&self.client, &config.bucket));
-        if may_be_missing && matches!(config.dir.try_exists(), Ok(false)) {
-            return Ok((Scan::default(), list()?));
-        }
-        thread::scope(|scope| {
-            let listing = scope.spawn(list);
-            let scan = scan::scan(&self.files, &config.dir, prefix_len, config.links, &self.cancel);
+        // Shared, as the files of one side hint at the objects of the other.
+        let scanned = OnceLock::new();
+        let scan = || {
+            if may_be_missing && matches!(config.dir.try_exists(), Ok(false)) {
+                return Ok(Scan::default());
+            }
+            scan::scan(&self.files, &config.dir, prefix_len, config.links, &self.cancel)
+        };
+        let list = || list::list(&self.client, &config.bucket, config.transfer.workers, &scanned);
+        let listing = thread::scope(|scope| {
+            let listing = scope.spawn(|| self.client.while_watched(list));
+            let (scan, failed) = match scan() {
+                Ok(scan) => (Some(scan), None),
+                Err(error) => (None, Some(error)),
+            };
+            let _ = scanned.set(scan);
             let listing = listing.join().unwrap_or_else(|panic| resume_unwind(panic));
-            Ok((scan?, listing?))
-        })
+            failed.map_or(listing, Err)
+        })?;
+        Ok((scanned.into_inner().flatten().unwrap_or_default(), listing))
     }
 }
 

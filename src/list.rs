@@ -2,14 +2,24 @@
 //!
 //! A listing is whole or an error. A key that a listing lost would be deleted locally by a restore, so
 //! what looks wrong (a page that repeats, a key that comes twice) ends the run.
+//!
+//! A store gives 1,000 keys a page, and where the next page begins only with the one before. To list a
+//! large bucket in less than a round trip a page, what is left of it is cut into ranges that are listed
+//! side by side: each begins behind some path ([`guess`] or a file of the local side names one) and goes
+//! on, page after page, until it meets the next one's first key. Only if every range ends just where the
+//! next begins are they the whole; for then the store itself went on from one to the other. Where they
+//! don't, or where any page is out of byte order (SeaweedFS lists `a/b` before `a-b`), all is listed
+//! anew, page after page.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, mem, sync::OnceLock};
 
 use crate::{
-    entry::{Object, SkipReason, Skipped},
+    entry::{File, Object, SkipReason, Skipped},
     error::{Cause, Error, Result},
     names::{self, BucketUrl},
-    s3::Client,
+    pool::{Flow, drive},
+    s3::{Client, ListFrom, Listed},
+    scan::Scan,
 };
 
 /// What was found in the bucket, in tree order.
@@ -21,51 +31,48 @@ pub struct Listing {
     pub skipped: Vec<Skipped>,
 }
 
-/// Lists the objects of `bucket`, page after page: one request per 1,000.
+/// How many ranges are listed side by side at most: what a page costs to read keeps a processor busy
+/// long before the network is.
+const RANGES: usize = 32;
+
+/// How many pages a range has to fill before it is cut where nothing is known of what it holds. So a
+/// bucket of a few pages is listed in as many requests, and any other in no more than a third beyond.
+const PAGES_PER_GUESS: usize = 3;
+
+/// Lists the objects of `bucket`: one request per 1,000. Once `scan` is there, its files say where to cut;
+/// where it turns out that there is none, the listing is given up.
 ///
 /// Zero-byte `name/` objects, the directory markers of other tools, are passed over.
-pub(crate) fn list(client: &Client, bucket: &BucketUrl) -> Result<Listing> {
+pub(crate) fn list(
+    client: &Client,
+    bucket: &BucketUrl,
+    workers: usize,
+    scan: &OnceLock<Option<Scan>>,
+) -> Result<Listing> {
     let fail = |why: &str| Error::new("list", bucket.to_string(), Cause::Malformed(why.to_owned()));
+    let page = |(id, from): (usize, ListFrom)| (id, page(client, bucket, &from));
+    let workers = workers.min(RANGES);
+    let limit = || workers.min(client.limit());
+    let mut ranges = Ranges::new(Some(scan), &limit);
+    drive(workers, &mut ranges, &page);
+    if ranges.failed.is_none() && !ranges.are_whole() {
+        ranges = Ranges::new(None, &limit);
+        drive(1, &mut ranges, &page);
+    }
+    if let Some(error) = ranges.failed {
+        return Err(error);
+    }
+    if ranges.repeats {
+        return Err(fail("the listing repeats a page"));
+    }
     let mut listing = Listing::default();
-    let mut token: Option<String> = None;
-    let mut seen = HashSet::new();
-    loop {
-        let page = client.list_page(bucket.prefix(), token.as_deref())?;
-        for listed in page.objects {
-            let key = match listed.key {
-                Ok(key) => key,
-                Err(bytes) => {
-                    let path = bytes.strip_prefix(bucket.prefix().as_bytes()).unwrap_or(&bytes);
-                    let path = String::from_utf8_lossy(path).into_owned();
-                    listing.skipped.push(Skipped { path, reason: SkipReason::NotUtf8 });
-                    continue;
-                }
-            };
-            let path = key
-                .strip_prefix(bucket.prefix())
-                .ok_or_else(|| fail("a key that does not begin with the prefix"))?;
-            if listed.size == 0 && (path.is_empty() || path.ends_with('/')) {
-                continue;
-            }
-            match names::unfit(path, bucket.prefix().len()) {
-                Some(unfit) => listing
-                    .skipped
-                    .push(Skipped { path: path.to_owned(), reason: SkipReason::Name(unfit) }),
-                None => listing.objects.push(Object {
-                    path: path.into(),
-                    size: listed.size,
-                    modified: listed.modified,
-                    etag: listed.etag,
-                }),
-            }
+    let count = ranges.pages().map(Vec::len).sum();
+    listing.objects.reserve_exact(count);
+    for found in ranges.ranges.into_iter().flat_map(|range| range.pages).flatten() {
+        match found {
+            Found::Object(object) => listing.objects.push(object),
+            Found::Other(_, skipped) => listing.skipped.extend(skipped),
         }
-        token = match page.next {
-            None => break,
-            Some(next) if !seen.insert(next.clone()) => {
-                return Err(fail("the listing repeats a page"));
-            }
-            next => next,
-        };
     }
     // Not every store lists in byte order, and byte order is not tree order.
     listing.objects.sort_unstable_by(|a, b| names::tree_order(&a.path, &b.path));
@@ -73,4 +80,468 @@ pub(crate) fn list(client: &Client, bucket: &BucketUrl) -> Result<Listing> {
         return Err(fail("the listing names a key twice"));
     }
     Ok(listing)
+}
+
+/// What stands under one key.
+enum Found {
+    Object(Object),
+    /// A key that is no file's, without the prefix, and what there is to say of it.
+    Other(Box<[u8]>, Option<Skipped>),
+}
+
+impl Found {
+    fn new(listed: Listed, prefix: &str) -> Option<Found> {
+        let Listed { key, size, modified, etag } = listed;
+        let key = match key {
+            Ok(key) => key,
+            Err(bytes) => {
+                let path = bytes.strip_prefix(prefix.as_bytes())?;
+                let shown = String::from_utf8_lossy(path).into_owned();
+                let skipped = Skipped { path: shown, reason: SkipReason::NotUtf8 };
+                return Some(Found::Other(path.into(), Some(skipped)));
+            }
+        };
+        let path = key.strip_prefix(prefix)?;
+        if size == 0 && (path.is_empty() || path.ends_with('/')) {
+            return Some(Found::Other(path.as_bytes().into(), None));
+        }
+        Some(match names::unfit(path, prefix.len()) {
+            Some(unfit) => {
+                let reason = SkipReason::Name(unfit);
+                let skipped = Skipped { path: path.to_owned(), reason };
+                Found::Other(path.as_bytes().into(), Some(skipped))
+            }
+            None => Found::Object(Object { path: path.into(), size, modified, etag }),
+        })
+    }
+
+    fn path(&self) -> &[u8] {
+        match self {
+            Found::Object(object) => object.path.as_bytes(),
+            Found::Other(path, _) => path,
+        }
+    }
+}
+
+struct Page {
+    found: Vec<Found>,
+    next: Option<String>,
+}
+
+fn page(client: &Client, bucket: &BucketUrl, from: &ListFrom) -> Result<Page> {
+    let prefix = bucket.prefix();
+    let page = client.list_page(prefix, from)?;
+    let found = page.objects.into_iter().map(|listed| Found::new(listed, prefix));
+    let found: Option<Vec<Found>> = found.collect();
+    let found = found.ok_or_else(|| {
+        let why = "a key that does not begin with the prefix";
+        Error::new("list", bucket.to_string(), Cause::Malformed(why.to_owned()))
+    })?;
+    Ok(Page { found, next: page.next })
+}
+
+/// A part of the listing, from behind one path on to where the next range begins.
+struct Range {
+    id: usize,
+    /// Empty for the first.
+    after: String,
+    pages: Vec<Vec<Found>>,
+    next: Next,
+    /// Where it has gone on so far.
+    tokens: HashSet<String>,
+    /// How many pages it has filled since it began or was cut.
+    filled: usize,
+    /// The first path behind its end.
+    beyond: Option<Box<[u8]>>,
+}
+
+enum Next {
+    Ready(ListFrom),
+    UnderWay,
+    Ended,
+}
+
+impl Range {
+    fn new(id: usize, after: String) -> Range {
+        let from =
+            if after.is_empty() { ListFrom::Beginning } else { ListFrom::After(after.clone()) };
+        Range {
+            id,
+            after,
+            pages: Vec::new(),
+            next: Next::Ready(from),
+            tokens: HashSet::new(),
+            filled: 0,
+            beyond: None,
+        }
+    }
+
+    fn first(&self) -> Option<&[u8]> {
+        self.pages.first().and_then(|page| page.first()).map(Found::path)
+    }
+
+    /// How far it has come.
+    fn last(&self) -> &[u8] {
+        let last = self.pages.last().and_then(|page| page.last());
+        last.map_or(self.after.as_bytes(), Found::path)
+    }
+}
+
+/// The ranges of one listing, in byte order, as [`drive`] fetches their pages.
+struct Ranges<'a> {
+    ranges: Vec<Range>,
+    /// How many there ever were.
+    begun: usize,
+    /// `None`: page after page.
+    scan: Option<&'a OnceLock<Option<Scan>>>,
+    limit: &'a dyn Fn() -> usize,
+    /// The most that a page has held.
+    page_size: usize,
+    /// Something was out of byte order, or refused: what was cut is worth nothing.
+    unfit: bool,
+    repeats: bool,
+    failed: Option<Error>,
+}
+
+impl<'a> Ranges<'a> {
+    fn new(scan: Option<&'a OnceLock<Option<Scan>>>, limit: &'a dyn Fn() -> usize) -> Ranges<'a> {
+        Ranges {
+            ranges: vec![Range::new(0, String::new())],
+            begun: 1,
+            scan,
+            limit,
+            page_size: 1,
+            unfit: false,
+            repeats: false,
+            failed: None,
+        }
+    }
+
+    fn pages(&self) -> impl Iterator<Item = &Vec<Found>> {
+        self.ranges.iter().flat_map(|range| &range.pages)
+    }
+
+    /// Whether nothing is missing: each range ends where the next that holds anything begins.
+    fn are_whole(&self) -> bool {
+        let mut follows: Option<&[u8]> = None;
+        !self.unfit
+            && self.ranges.iter().rev().all(|range| {
+                let meets = range.beyond.as_deref() == follows;
+                follows = range.first().or(follows);
+                meets
+            })
+    }
+
+    /// Cuts off a part of some range, where one is worth it.
+    fn cut(&mut self) -> Option<()> {
+        let files = &self.scan?.get()?.as_ref()?.files;
+        let ends = self.ranges.iter().skip(1).map(|range| Some(range.after.as_str()));
+        let open = self.ranges.iter().zip(ends.chain([None])).enumerate();
+        let open =
+            open.filter(|(_, (range, _))| range.filled > 0 && !matches!(range.next, Next::Ended));
+        // The one with the most to come, as far as the files tell.
+        let known = open.clone().filter_map(|(n, (range, end))| {
+            let (pages, after) = halfway(files, range.last(), end, self.page_size)?;
+            Some((pages, n, after))
+        });
+        let known = known.max_by_key(|(pages, ..)| *pages).map(|(_, n, after)| (n, after));
+        let guessed = || {
+            let first = self.ranges.first()?.first()?;
+            let guessed = open.filter_map(|(n, (range, end))| {
+                let (from, last) = (range.pages.last()?.first()?.path(), range.last());
+                let in_page = up_to(files, last)?.saturating_sub(up_to(files, from)?);
+                let is_known = in_page > self.page_size / 2;
+                let may_guess = range.filled >= PAGES_PER_GUESS && !is_known;
+                may_guess.then(|| guess(first, from, last, end)).flatten().map(|after| (n, after))
+            });
+            guessed.last()
+        };
+        let (n, after) = known.or_else(guessed)?;
+        self.ranges[n].filled = 0;
+        self.ranges.insert(n + 1, Range::new(self.begun, after));
+        self.begun += 1;
+        Some(())
+    }
+}
+
+impl Flow for Ranges<'_> {
+    type Job = (usize, ListFrom);
+    type Outcome = (usize, Result<Page>);
+
+    fn next(&mut self) -> Option<Self::Job> {
+        if let Some(None) = self.scan.and_then(OnceLock::get) {
+            self.failed.get_or_insert_with(Error::interrupted);
+        }
+        if self.failed.is_some() || self.unfit || self.repeats {
+            return None;
+        }
+        let is_ready = |range: &Range| matches!(range.next, Next::Ready(_));
+        if !self.ranges.iter().any(is_ready) {
+            self.cut()?;
+        }
+        let range = self.ranges.iter_mut().find(|range| is_ready(range))?;
+        let Next::Ready(from) = mem::replace(&mut range.next, Next::UnderWay) else { return None };
+        Some((range.id, from))
+    }
+
+    fn limit(&self) -> usize {
+        (self.limit)()
+    }
+
+    fn done(&mut self, (id, page): Self::Outcome) {
+        let Some(n) = self.ranges.iter().position(|range| range.id == id) else { return };
+        let end = self.ranges.get(n + 1).map(|range| range.after.clone());
+        let is_alone = self.ranges.len() == 1;
+        let range = &mut self.ranges[n];
+        let mut page = match page {
+            Ok(page) => page,
+            // Not every store can begin behind a path.
+            Err(error) if n > 0 && range.pages.is_empty() && !error.is_fatal() => {
+                self.unfit = true;
+                return;
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                return;
+            }
+        };
+        range.next = Next::Ended;
+        let follows = page.found.first().is_none_or(|found| found.path() > range.last());
+        if !(follows || range.id == 0 && range.pages.is_empty())
+            || !page.found.is_sorted_by(|a, b| a.path() < b.path())
+        {
+            if is_alone {
+                self.scan = None;
+            } else {
+                self.unfit = true;
+            }
+        }
+        if let Some(end) = end
+            && let at = page.found.partition_point(|found| found.path() <= end.as_bytes())
+            && at < page.found.len()
+        {
+            range.beyond = Some(page.found[at].path().into());
+            page.found.truncate(at);
+        } else if let Some(token) = page.next {
+            self.page_size = self.page_size.max(page.found.len());
+            range.filled += 1;
+            if range.tokens.insert(token.clone()) {
+                range.next = Next::Ready(ListFrom::Token(token));
+            } else {
+                self.repeats = true;
+            }
+        }
+        if !page.found.is_empty() {
+            page.found.shrink_to_fit();
+            range.pages.push(page.found);
+        }
+    }
+}
+
+/// Halves what is left of a range that now stands at `last`, going by the local files: the number of
+/// pages that it would fill, and the path behind which the second half begins. The first half comes to
+/// whole pages, with room for the first key of the second half, and of those to come if it is cut again.
+fn halfway(
+    files: &[File],
+    last: &[u8],
+    end: Option<&str>,
+    page_size: usize,
+) -> Option<(usize, String)> {
+    let at = up_to(files, last)?;
+    let end_at = end.map_or(Some(files.len()), |end| up_to(files, end.as_bytes()));
+    let left = end_at?.checked_sub(at)?;
+    let stride = page_size.checked_sub(1).filter(|stride| *stride > 0)?;
+    let pages = left.div_ceil(stride);
+    let cut = &files.get(at + (pages / 2 * stride).checked_sub(1)?)?.path;
+    let is_between = cut.as_bytes() > last && end.is_none_or(|end| **cut < *end);
+    is_between.then(|| (pages, cut.to_string()))
+}
+
+/// How many files there are up to a path. Tree order is near enough: wherever a cut is, the ranges have
+/// to meet.
+fn up_to(files: &[File], path: &[u8]) -> Option<usize> {
+    let path = str::from_utf8(path).ok()?;
+    Some(files.partition_point(|file| names::tree_order(&file.path, path).is_le()))
+}
+
+/// A path that may well be somewhere in the middle of what is left of a range, whose last page went from
+/// `from` to `last`; `first` is the first of all paths. Each guess, right or wrong, halves what is left
+/// to guess: wrong is what has nothing behind it, and that is the end of the range from then on.
+fn guess(first: &[u8], from: &[u8], last: &[u8], end: Option<&str>) -> Option<String> {
+    let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let with = |at: usize, byte: u8| {
+        let path = [&last[..at], &[byte]].concat();
+        let path = String::from_utf8(path).ok().filter(|_| byte.is_ascii_graphic())?;
+        end.is_none_or(|end| *path < *end).then_some(path)
+    };
+    // Behind all that begins as everything has begun so far.
+    let shared = common(first, last);
+    if let Some(at) = shared.checked_sub(1)
+        && let Some(path) = with(at, last[at].saturating_add(1))
+    {
+        return Some(path);
+    }
+    // Or half of what may follow in a place that is still to change, but not within a page.
+    let begin = end.map_or(0, |end| common(last, end.as_bytes()));
+    (begin..=common(from, last)).find_map(|at| {
+        let byte = *last.get(at)?;
+        let kind: &[u8] = match byte {
+            b'0'..=b'9' => b"0123456789abcdef",
+            b'a'..=b'z' => b"abcdefghijklmnopqrstuvwxyz",
+            b'A'..=b'Z' => b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+            _ => return None,
+        };
+        let larger = kind.iter().filter(|larger| **larger > byte);
+        let open: Vec<String> = larger.filter_map(|larger| with(at, *larger)).collect();
+        open.get(open.len() / 2).cloned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cmp::Ordering, collections::BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::{ETag, Timestamp};
+
+    /// A store, as far as a listing sees it.
+    struct Keys {
+        /// In the order in which it lists.
+        keys: Vec<String>,
+        page_size: usize,
+        order: fn(&str, &str) -> Ordering,
+        /// What begins behind a path is what stands behind it in the order; or what is larger.
+        filters: bool,
+    }
+
+    impl Keys {
+        fn page(&self, from: &ListFrom) -> Page {
+            let behind = |path: &str| match self.filters {
+                true => self.keys.iter().filter(|key| ***key > *path).collect(),
+                false => {
+                    let behind = |key: &&String| (self.order)(key, path).is_gt();
+                    self.keys.iter().filter(behind).collect::<Vec<_>>()
+                }
+            };
+            let keys: Vec<&String> = match from {
+                ListFrom::Beginning => self.keys.iter().collect(),
+                ListFrom::After(path) => behind(path),
+                ListFrom::Token(last) => {
+                    self.keys.iter().skip_while(|key| *key != last).skip(1).collect()
+                }
+            };
+            let page = &keys[..keys.len().min(self.page_size)];
+            let next = (page.len() < keys.len()).then(|| page.last().map(|key| key.to_string()));
+            let (size, modified) = (1, Timestamp::from_secs(0));
+            let object = |key: &&String| {
+                Found::Object(Object {
+                    path: key.as_str().into(),
+                    size,
+                    modified,
+                    etag: ETag::None,
+                })
+            };
+            Page { found: page.iter().map(object).collect(), next: next.flatten() }
+        }
+    }
+
+    fn tree(files: &[String]) -> OnceLock<Option<Scan>> {
+        let file = |path: &String| File {
+            path: path.as_str().into(),
+            size: 1,
+            modified: Timestamp::from_secs(0),
+            target: None,
+        };
+        let mut files: Vec<File> = files.iter().map(file).collect();
+        files.sort_by(|a, b| names::tree_order(&a.path, &b.path));
+        OnceLock::from(Some(Scan { files, ..Scan::default() }))
+    }
+
+    /// What is listed, or `None` where it has to be listed anew; and the number of pages that it took.
+    fn listed(store: &Keys, scan: &OnceLock<Option<Scan>>) -> (Option<Vec<String>>, usize) {
+        let limit = || 4;
+        let mut ranges = Ranges::new(Some(scan), &limit);
+        let pages = std::sync::atomic::AtomicUsize::new(0);
+        drive(4, &mut ranges, &|(id, from)| {
+            pages.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            (id, Ok(store.page(&from)))
+        });
+        let whole = ranges.are_whole().then(|| {
+            let paths = ranges.pages().flatten().map(|found| found.path().to_owned());
+            let mut paths: Vec<_> = paths.map(|path| String::from_utf8(path).unwrap()).collect();
+            paths.sort();
+            paths
+        });
+        (whole, pages.into_inner())
+    }
+
+    fn numbered(count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("dir-{:02}/{:03}/file-{n:06}", n / 10_000, n / 100)).collect()
+    }
+
+    fn bytewise(keys: Vec<String>, page_size: usize) -> Keys {
+        Keys { keys, page_size, order: |a, b| a.cmp(b), filters: true }
+    }
+
+    #[test]
+    fn what_the_local_side_has_too_takes_a_request_a_page() {
+        let keys = numbered(20_000);
+        let (found, pages) = listed(&bytewise(keys.clone(), 100), &tree(&keys));
+        assert!(found.as_ref() == Some(&keys));
+        assert!((200..=205).contains(&pages), "{pages}");
+        // Nothing, or a page of them: no range is tried in vain.
+        for few in [0, 1, 100] {
+            let (found, pages) = listed(&bytewise(numbered(few), 100), &tree(&keys));
+            assert!(found == Some(numbered(few)) && pages == 1, "{pages}");
+        }
+    }
+
+    #[test]
+    fn what_the_local_side_does_not_have_takes_little_more() {
+        for keys in [
+            numbered(20_000),
+            (0..20_000).map(|n: u32| format!("{:08x}", n * 200_000)).collect(),
+            (0..20_000).map(|n| format!("data/all/2026/image-{n}.jpeg")).collect(),
+        ] {
+            let keys = Vec::from_iter(BTreeSet::from_iter(keys));
+            let (found, pages) = listed(&bytewise(keys.clone(), 100), &tree(&[]));
+            assert!(found.as_ref() == Some(&keys));
+            assert!((200..=270).contains(&pages), "{pages}");
+            // A few pages are listed as ever.
+            let (found, pages) = listed(&bytewise(keys[..300].to_vec(), 100), &tree(&[]));
+            assert!(found.as_deref() == Some(&keys[..300]) && pages == 3, "{pages}");
+        }
+    }
+
+    fn key() -> impl Strategy<Value = String> {
+        "[ab]{1,2}([/!.0a-bé][ab01]{1,2}){0,3}"
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever the local side says, and in whatever order the store lists.
+        #[test]
+        fn nothing_is_lost(
+            keys in prop::collection::btree_set(key(), 0..120),
+            files in prop::collection::vec(key(), 0..120),
+            page_size in 1usize..12,
+            in_tree_order in any::<bool>(),
+        ) {
+            let mut store = bytewise(keys.iter().cloned().collect(), page_size);
+            if in_tree_order {
+                store.order = names::tree_order;
+                store.filters = false;
+                store.keys.sort_by(|a, b| names::tree_order(a, b));
+            }
+            let files = if files.len() % 2 == 0 { files } else { store.keys.clone() };
+            let (found, _) = listed(&store, &tree(&files));
+            prop_assert!(found.is_some() || in_tree_order);
+            if let Some(found) = found {
+                prop_assert_eq!(found, keys.into_iter().collect::<Vec<_>>());
+            }
+        }
+    }
 }

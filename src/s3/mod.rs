@@ -17,9 +17,9 @@ pub(crate) use checksum::{Hasher, base64, hex};
 pub(crate) use client::Client;
 pub use credentials::CredentialsError;
 pub(crate) use http::Payload;
-pub(crate) use operations::{Head, MAX_DELETE_BATCH, Sink, UploadedPart};
+pub(crate) use operations::{Head, ListFrom, MAX_DELETE_BATCH, Sink, UploadedPart};
 pub use profile::Env;
-pub(crate) use wire::{ListedPart, OpenUpload};
+pub(crate) use wire::{Listed, ListedPart, OpenUpload};
 
 #[cfg(fuzzing)]
 pub(crate) use wire::{parse_answers, parse_listing};

@@ -21,6 +21,16 @@ use crate::{
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>).
 pub(crate) const MAX_DELETE_BATCH: usize = 1_000;
 
+/// Where a page of a listing begins.
+pub(crate) enum ListFrom {
+    /// With all there is.
+    Beginning,
+    /// Behind the key of this path.
+    After(String),
+    /// Where the page that gave this token ended.
+    Token(String),
+}
+
 /// Where a download goes.
 pub(crate) trait Sink {
     /// An answer has begun; comes again when a broken download goes on.
@@ -74,11 +84,17 @@ impl Head {
 }
 
 impl Client {
-    /// One page of the objects under `prefix`, from `token` on.
-    pub(crate) fn list_page(&self, prefix: &str, token: Option<&str>) -> Result<Page> {
+    /// One page of the objects under `prefix`.
+    pub(crate) fn list_page(&self, prefix: &str, from: &ListFrom) -> Result<Page> {
         let mut query = vec![("encoding-type", "url"), ("list-type", "2"), ("prefix", prefix)];
-        if let Some(token) = token {
-            query.insert(0, ("continuation-token", token));
+        let behind;
+        match from {
+            ListFrom::Beginning => {}
+            ListFrom::After(path) => {
+                behind = format!("{prefix}{path}");
+                query.push(("start-after", &behind));
+            }
+            ListFrom::Token(token) => query.insert(0, ("continuation-token", token)),
         }
         self.retry("list", format!("s3://{}/{prefix}", self.bucket), || {
             let answer = self.send(&Call { query: &query, ..Call::new("GET", None) })?;
