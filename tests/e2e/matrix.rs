@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{LazyLock, Mutex},
     thread,
+    time::Duration,
 };
 
 use End::*;
@@ -32,6 +33,8 @@ enum End {
     Orphan(&'static str),
     /// 1: the run ends, some of it is done; the entry is not, nor are deletions if it was a transfer.
     Fatal(&'static str),
+    /// 2: nobody is there any more. Like `Fatal`, and what was begun by then can't be aborted either.
+    Gone(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,7 +129,8 @@ struct Row<'a> {
     requests: &'a [&'a Request],
     /// Nothing, where once is no fault.
     once: Option<End>,
-    always: End,
+    /// Nothing, where always is another fault.
+    always: Option<End>,
 }
 
 const fn row<'a>(
@@ -136,7 +140,7 @@ const fn row<'a>(
     once: End,
     always: End,
 ) -> Row<'a> {
-    Row { fault, strike, requests, once: Some(once), always }
+    Row { fault, strike, requests, once: Some(once), always: Some(always) }
 }
 
 /// Where once and always are the same.
@@ -187,6 +191,29 @@ fn a_connection_that_breaks() {
         row("closed after", AFTER, &ENTRIES, Done, Entry("")),
         // The server did abort it.
         one("closed after", AFTER, &[ABORT], refused),
+    ]);
+}
+
+#[test]
+fn connections_that_are_refused() {
+    // Longer than anybody waits before the first new try: that one is refused, a later one is not.
+    const AWHILE: fn(Fault) -> Fault = |fault| fault.refuse(Some(Duration::from_millis(250)));
+    const FOR_GOOD: fn(Fault) -> Fault = |fault| fault.refuse(None);
+    let once =
+        |requests, end| Row { always: None, ..one("refused a while", AWHILE, requests, end) };
+    let always = |requests, end| Row { once: None, ..one("refused", FOR_GOOD, requests, end) };
+    let (no_connection, permission) = ("connection refused", Entry("permission denied"));
+    // Nothing is said of what an earlier run may have left, but all that would have been sent is named.
+    let list_uploads = Request { names: "upload new: ", ..*LIST_UPLOADS };
+    play(&[
+        once(&LIST, Done),
+        once(&ENTRIES, Done),
+        once(&[LIST_UPLOADS], Done),
+        once(&[ABORT], permission),
+        always(&LIST, Nothing(no_connection)),
+        always(&ENTRIES, Gone(no_connection)),
+        always(&[&list_uploads], Gone(no_connection)),
+        always(&[ABORT], Gone(no_connection)),
     ]);
 }
 
@@ -401,7 +428,7 @@ fn play(rows: &[Row]) {
     for row in rows {
         for request in row.requests {
             cases.extend(row.once.map(|end| (row, *request, true, end)));
-            cases.push((row, *request, false, row.always));
+            cases.extend(row.always.map(|end| (row, *request, false, end)));
         }
     }
     let (cases, wrong) = (Mutex::new(cases), Mutex::new(Vec::new()));
@@ -444,7 +471,9 @@ fn case(row: &Row, request: &Request, once: bool, end: End) -> Result<(), String
         Verify => "verify dir BUCKET",
     };
     let patience = if row.fault == "stalled" { "500ms" } else { "30s" };
-    let line = format!("{line} --retries 2 --part-size 5MiB --workers 4 --timeout {patience}");
+    let retries = if row.fault == "refused a while" { 8 } else { 2 };
+    let line =
+        format!("{line} --retries {retries} --part-size 5MiB --workers 4 --timeout {patience}");
 
     let run = world.run(&line);
     let found = sides(&world, request.command);
@@ -452,8 +481,12 @@ fn case(row: &Row, request: &Request, once: bool, end: End) -> Result<(), String
     judge(end, request, &run)?;
     ensure(found.0 == source, "the source was changed", &run)?;
     ensure(is_right(end, request, &source, &before, &found.1), &shown(&found.1), &run)?;
-    let orphans = world.store().uploads().len();
-    ensure(orphans == usize::from(matches!(end, Orphan(_))), "uploads are left", &run)?;
+    let orphans = match end {
+        Orphan(_) => 1..=1,
+        Gone(_) => 0..=1,
+        _ => 0..=0,
+    };
+    ensure(orphans.contains(&world.store().uploads().len()), "uploads are left", &run)?;
 
     world.store().clear_faults();
     let run = world.run(&line);
@@ -468,7 +501,7 @@ fn judge(end: End, request: &Request, run: &Run) -> Result<(), String> {
     let (code, says) = match end {
         Done => (0, None),
         Nothing(says) | Fatal(says) => (1, Some(says)),
-        Entry(says) | Orphan(says) => (2, Some(says)),
+        Entry(says) | Orphan(says) | Gone(says) => (2, Some(says)),
     };
     ensure(run.code == code, &format!("the exit code is {}", run.code), run)?;
     let is_named = says.is_none_or(|says| {
@@ -494,8 +527,8 @@ fn is_right(end: End, request: &Request, source: &Tree, before: &Tree, found: &T
             }
             Entry(_) | Orphan(_) if key == request.key || withheld => is_old,
             Entry(_) | Orphan(_) => is_new,
-            Fatal(_) if key == request.key || withheld => is_old,
-            Fatal(_) => is_old || is_new,
+            Fatal(_) | Gone(_) if key == request.key || withheld => is_old,
+            Fatal(_) | Gone(_) => is_old || is_new,
         }
     })
 }

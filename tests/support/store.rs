@@ -40,8 +40,9 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{
     S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingHeaders, crypto, s3_error,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::{JoinHandle as Task, JoinSet};
 
 // By path, so that they are found wherever this file is included from.
 #[path = "store/faults.rs"]
@@ -170,23 +171,25 @@ impl Store {
     }
 
     fn serve(tls: Option<tls::Tls>) -> Store {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        listener.set_nonblocking(true).expect("a listener that does not block");
-        let address = listener.local_addr().expect("a bound listener has an address");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let port = socket(0);
+        let address = port.local_addr().expect("a bound socket has an address");
         let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared {
             endpoint: format!("{scheme}://{address}"),
-            ca_pem: tls.as_ref().map(|tls| tls.ca_pem.clone()),
+            tls,
+            runtime: runtime.handle().clone(),
+            port,
+            serving: Mutex::default(),
             connections: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
             state: Mutex::new(State::new()),
         });
+        shared.listen();
 
         let (stop, stopped) = oneshot::channel();
-        let served = shared.clone();
         let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.expect("a runtime");
-            runtime.spawn(accept(served, listener, tls.map(|tls| tls.acceptor)));
             // An error is as good: the sender is gone.
             let _ = runtime.block_on(stopped);
             // Ends all connections, and does not wait for a callback that hangs.
@@ -209,7 +212,7 @@ impl Store {
 
     /// The CA to trust, as PEM.
     pub fn ca_pem(&self) -> String {
-        self.shared.ca_pem.clone().expect("the store was started with start_tls")
+        self.shared.tls.as_ref().expect("the store was started with start_tls").ca_pem.clone()
     }
 
     // Buckets
@@ -414,8 +417,10 @@ impl Store {
         self.state().faults.add(fault)
     }
 
+    /// Ends all faults. Where one has closed the port, it is open again.
     pub fn clear_faults(&self) {
         self.state().faults.clear();
+        self.shared.listen();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -451,17 +456,25 @@ impl Drop for Server {
     }
 }
 
-async fn accept(
-    shared: Arc<Shared>,
-    listener: std::net::TcpListener,
-    tls: Option<tokio_rustls::TlsAcceptor>,
-) {
-    let listener = TcpListener::from_std(listener).expect("the listener does not block");
+/// A socket on a port of this machine, 0 for a free one. It shares the port with others of its kind, and
+/// as long as none listens, connections are refused.
+fn socket(port: u16) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseport(true).expect("a port can be shared");
+    socket.bind((Ipv4Addr::LOCALHOST, port).into()).expect("a port");
+    socket
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     let mut service = S3ServiceBuilder::new(Backend(shared.clone()));
     service.set_auth(Auth(shared.clone()));
     service.set_access(Access(shared.clone()));
     let service = service.build();
+    let mut connections = JoinSet::new();
+    // Dropped before the connections, so that nobody whose connection was closed finds it still open.
+    let listener = listener;
     loop {
+        while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else {
             // Out of file descriptors, most likely; some will be closed.
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -469,9 +482,9 @@ async fn accept(
         };
         let number = shared.connections.fetch_add(1, Atomic::SeqCst) + 1;
         stream.set_nodelay(true).expect("a TCP socket takes TCP_NODELAY");
-        let (shared, service, tls) = (shared.clone(), service.clone(), tls.clone());
-        tokio::spawn(async move {
-            match tls {
+        let (shared, service) = (shared.clone(), service.clone());
+        connections.spawn(async move {
+            match shared.tls.as_ref().map(|tls| tls.acceptor.clone()) {
                 None => converse(stream, number, shared, service).await,
                 Some(tls) => {
                     // A handshake fails when the client does not trust us: its affair.
@@ -498,8 +511,15 @@ where
 
 struct Shared {
     endpoint: String,
-    ca_pem: Option<String>,
+    tls: Option<tls::Tls>,
+    runtime: tokio::runtime::Handle,
+    /// Never listens: it only keeps the port from others while nothing else does.
+    port: TcpSocket,
+    /// What takes connections, and ends them all when it ends.
+    serving: Mutex<Option<Task<()>>>,
     connections: AtomicUsize,
+    /// Requests that are being answered.
+    under_way: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -507,6 +527,26 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // A test that panicked with the lock held has failed already; the others may go on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes connections, if it does not do so already.
+    fn listen(self: &Arc<Shared>) {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        if serving.is_none() {
+            let _runtime = self.runtime.enter();
+            let port = self.port.local_addr().expect("a bound socket has an address").port();
+            let listener = socket(port).listen(1_024).expect("the port is kept for this");
+            *serving = Some(tokio::spawn(accept(self.clone(), listener)));
+        }
+    }
+
+    /// Closes the port, and then all connections: new ones are refused until it is to listen again.
+    async fn hang_up(&self) {
+        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(serving) = serving {
+            serving.abort();
+            let _ = serving.await;
+        }
     }
 }
 

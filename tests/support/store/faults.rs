@@ -39,10 +39,12 @@ pub struct Request {
     pub status: u16,
     /// Which TCP connection brought it; the first one is 1.
     pub connection: usize,
+    /// How many requests were being answered when it came, itself included.
+    pub under_way: usize,
 }
 
 impl Request {
-    fn read(parts: &Parts, connection: usize) -> Request {
+    fn read(parts: &Parts, connection: usize, under_way: usize) -> Request {
         let path = parts.uri.path();
         let (bucket, key) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
         let query: BTreeMap<String, String> = parts
@@ -74,6 +76,7 @@ impl Request {
             headers,
             status: 0,
             connection,
+            under_way,
         }
     }
 
@@ -155,6 +158,7 @@ enum Outcome {
     AsUsual,
     Status { status: u16, code: String, processed: bool },
     Close { processed: bool },
+    Refuse(Option<Duration>),
     Cut(usize),
     Stall(usize, Option<Duration>),
     Flip(usize),
@@ -263,6 +267,12 @@ impl Fault {
         self.outcome(Outcome::Close { processed: true })
     }
 
+    /// Closes this connection, all others and the port: new ones are refused from now on until some
+    /// time has passed or, if none is named, until the faults are cleared. The request has no effect.
+    pub fn refuse(self, time: Option<Duration>) -> Fault {
+        self.outcome(Outcome::Refuse(time))
+    }
+
     /// Closes the connection after `at` bytes of the answer's body; Content-Length says more.
     pub fn cut_body(self, at: usize) -> Fault {
         self.outcome(Outcome::Cut(at))
@@ -315,7 +325,9 @@ impl Fault {
     fn processes(&self) -> bool {
         !matches!(
             self.outcome,
-            Outcome::Status { processed: false, .. } | Outcome::Close { processed: false }
+            Outcome::Status { processed: false, .. }
+                | Outcome::Close { processed: false }
+                | Outcome::Refuse(_)
         )
     }
 }
@@ -404,14 +416,34 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
+/// Counts a request until it is answered.
+struct UnderWay {
+    shared: Arc<Shared>,
+    count: usize,
+}
+
+impl UnderWay {
+    fn begin(shared: Arc<Shared>) -> UnderWay {
+        let count = shared.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        UnderWay { shared, count }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.shared.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 pub(super) async fn answer(
     shared: Arc<Shared>,
     service: S3Service,
     connection: usize,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Reply>, Closed> {
+    let under_way = UnderWay::begin(shared.clone());
     let (mut parts, incoming) = request.into_parts();
-    let request = Request::read(&parts, connection);
+    let request = Request::read(&parts, connection, under_way.count);
     let head = parts.method == Method::HEAD;
     let (number, fault, misplaced) = {
         let mut state = shared.state();
@@ -471,6 +503,18 @@ pub(super) async fn answer(
     if matches!(fault.outcome, Outcome::Close { .. }) {
         return Err(Closed);
     }
+    if let Outcome::Refuse(time) = fault.outcome {
+        if let Some(time) = time {
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                shared.listen();
+            });
+        }
+        // Ends this very task, with its connection.
+        shared.hang_up().await;
+        return Err(Closed);
+    }
 
     let now = {
         let mut state = shared.state();
@@ -526,7 +570,9 @@ pub(super) async fn answer(
             state_length(length.min(whole) as u64);
             Reply::whole(body.slice(..length.min(whole)))
         }
-        Outcome::AsUsual | Outcome::Status { .. } | Outcome::Close { .. } => Reply::whole(body),
+        Outcome::AsUsual | Outcome::Status { .. } | Outcome::Close { .. } | Outcome::Refuse(_) => {
+            Reply::whole(body)
+        }
     };
     Ok(hyper::Response::from_parts(parts, reply))
 }
