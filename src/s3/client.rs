@@ -149,6 +149,7 @@ impl Client {
         let mut failed = 0;
         loop {
             self.cancel.check()?;
+            let sent = Instant::now();
             let cause = match attempt() {
                 Ok(done) => {
                     self.throttle.went_well();
@@ -157,7 +158,7 @@ impl Client {
                 Err(cause) => cause,
             };
             if cause.is_throttling() {
-                self.throttle.slow_down(Instant::now());
+                self.throttle.slow_down(sent, Instant::now());
             }
             // Whoever shuts the connections down makes every request fail, in some way or other.
             self.cancel.check()?;

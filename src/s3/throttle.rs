@@ -6,11 +6,8 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-/// The requests of one moment are refused together, and count as one refusal.
-const MOMENT: Duration = Duration::from_millis(500);
 
 pub(super) struct Throttle {
     most: usize,
@@ -36,10 +33,11 @@ impl Throttle {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// The server has asked for less.
-    pub(super) fn slow_down(&self, now: Instant) {
+    /// The server has asked for less, in answer to a request that was sent at `sent`. Requests that were
+    /// under way at the last cut are refused together, and count as one refusal.
+    pub(super) fn slow_down(&self, sent: Instant, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.cut.is_none_or(|cut| now.saturating_duration_since(cut) >= MOMENT) {
+        if state.cut.is_none_or(|cut| sent >= cut) {
             state.cut = Some(now);
             state.limit = (state.limit / 2.0).max(1.0);
             self.limit.store(state.limit as usize, Ordering::Relaxed);
@@ -59,17 +57,20 @@ impl Throttle {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn halves_once_a_moment_and_grows_back_one_a_round() {
+    fn halves_once_a_round_and_grows_back_one_a_round() {
         let throttle = Throttle::new(32);
-        let now = Instant::now();
-        for _ in 0..32 {
-            throttle.slow_down(now);
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        for n in 0..32 {
+            throttle.slow_down(start, after(100 + n));
         }
         assert_eq!(throttle.limit(), 16);
-        (1..10).for_each(|n| throttle.slow_down(now + MOMENT * n));
+        (1..10).for_each(|n| throttle.slow_down(after(200 * n), after(200 * n + 100)));
         assert_eq!(throttle.limit(), 1);
         throttle.went_well();
         assert_eq!(throttle.limit(), 2);

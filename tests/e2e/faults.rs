@@ -1,6 +1,11 @@
 //! Failures: named, counted, in the exit code, and no reason to stop the rest.
 
-use crate::support::{World, files, store::Fault};
+use std::time::Duration;
+
+use crate::support::{
+    World, files,
+    store::{Fault, Request},
+};
 
 fn world() -> World {
     let world = World::in_process();
@@ -194,4 +199,30 @@ fn a_damaged_range_of_a_large_object_is_fetched_again() {
     let run = world.expect(2, "restore BUCKET never --yes --part-size 5MiB");
     run.assert_says("download large: the bytes that arrived do not match");
     assert!(files(&world.path("never")).is_empty());
+}
+
+#[test]
+fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
+    let world = World::in_process();
+    for n in 0..500 {
+        world.write(&format!("src/{n}"), format!("{n}"));
+    }
+    for (line, operation) in
+        [("backup src BUCKET --yes", "PutObject"), ("restore BUCKET back --yes", "GetObject")]
+    {
+        // Eight requests at a time are answered, more are refused.
+        let too_many = Fault::on(operation).when(|request| request.under_way > 8);
+        world.store().fault(too_many.status(503, "SlowDown"));
+        world.store().fault(Fault::on(operation).delay(Duration::from_millis(10)));
+        world.expect(0, line).assert_says("500 ");
+        world.store().clear_faults();
+        let requests = world.store().requests_of(operation);
+        let refused =
+            |requests: &[Request]| requests.iter().filter(|request| request.status == 503).count();
+        assert!(refused(&requests[..50]) > 10, "there is reason to give way");
+        // One in thirty, where it would be one in seven if nobody gave way.
+        let later = &requests[100..];
+        assert!(refused(later) * 12 < later.len(), "{line}: {} of {}", refused(later), later.len());
+    }
+    assert_eq!(files(&world.path("src")), files(&world.path("back")));
 }
