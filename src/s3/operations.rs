@@ -176,23 +176,27 @@ impl Client {
     /// The uploads under `prefix` that were begun and neither completed nor aborted.
     pub(crate) fn list_uploads(&self, prefix: &str) -> Result<Vec<OpenUpload>> {
         let mut uploads = Vec::new();
+        let (action, subject) = ("list uploads in", format!("s3://{}/{prefix}", self.bucket));
         let mut marker: Option<(String, String)> = None;
+        let mut seen = HashSet::new();
         loop {
             let mut query = vec![("encoding-type", "url"), ("prefix", prefix), ("uploads", "")];
             if let Some((key, upload_id)) = &marker {
                 query.extend([("key-marker", key.as_str()), ("upload-id-marker", upload_id)]);
             }
-            let page =
-                self.retry("list uploads in", format!("s3://{}/{prefix}", self.bucket), || {
-                    let answer = self.send(&Call { query: &query, ..Call::new("GET", None) })?;
-                    wire::parse_uploads(&answer.text(MAX_DOCUMENT)?)
-                })?;
-            uploads.extend(page.0);
-            // A page that repeats would never end.
-            match page.1 {
-                Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
-                _ => return Ok(uploads),
-            }
+            let (found, next) = self.retry(action, &subject, || {
+                let answer = self.send(&Call { query: &query, ..Call::new("GET", None) })?;
+                wire::parse_uploads(&answer.text(MAX_DOCUMENT)?)
+            })?;
+            uploads.extend(found);
+            marker = match next {
+                None => return Ok(uploads),
+                Some(next) if !seen.insert(next.clone()) => {
+                    let why = "the listing repeats a page".to_owned();
+                    return Err(Error::new(action, subject, Cause::Malformed(why)));
+                }
+                next => next,
+            };
         }
     }
 

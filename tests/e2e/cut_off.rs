@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{World, files, noise, set_age, store::Fault};
+use crate::support::{
+    World, files, noise, set_age,
+    store::{Fault, Request},
+};
 
 const BACKUP: &str = "backup src BUCKET --yes --part-size 5MiB --workers 2";
 
@@ -86,4 +89,27 @@ fn a_store_that_lists_no_uploads_is_no_reason_to_fail() {
     world.write("src/large", noise(2, 12 << 20));
     world.expect(0, BACKUP);
     assert_eq!(world.store().get("large").unwrap().body, noise(2, 12 << 20));
+}
+
+#[test]
+fn a_listing_of_uploads_that_goes_round_in_circles_ends_and_the_backup_goes_on() {
+    let world = World::in_process();
+    world.write("src/large", noise(1, 11 << 20));
+    let page = |next: &str| {
+        format!(
+            "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated>\
+             <NextKeyMarker>{next}</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>\
+             </ListMultipartUploadsResult>"
+        )
+    };
+    for (marker, next) in [("", "a"), ("a", "b"), ("b", "a")] {
+        let comes_with = move |request: &Request| {
+            request.query.get("key-marker").map_or(marker.is_empty(), |sent| sent == marker)
+        };
+        let fault = Fault::on("ListMultipartUploads").when(comes_with).times(20).body(page(next));
+        world.store().fault(fault);
+    }
+    world.expect(0, BACKUP).assert_says("1 uploaded");
+    assert_eq!(world.store().count("ListMultipartUploads"), 3);
+    assert_eq!(world.store().get("large").unwrap().body, noise(1, 11 << 20));
 }
