@@ -13,6 +13,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use cap_std::{ambient_authority, fs::Dir};
+
 use crate::support::{
     Run, World, files, noise, run,
     store::{Fault, Object},
@@ -395,6 +397,95 @@ fn directories_as_deep_as_keys_allow_travel_both_ways() {
     done.assert_says(&format!("{} empty directories removed", 499 - 250));
     assert!(world.path("back").join(&halfway).exists());
     assert!(!world.path("back").join(["d"; 251].join("/")).exists());
+}
+
+/// A chain of 1,000 directories in a tree. Taken away by `rm`, for who holds each of them open while he
+/// empties it may run out of descriptors.
+struct Chain {
+    tree: PathBuf,
+    path: String,
+}
+
+impl Chain {
+    fn of(name: &str, world: &World, tree: &str) -> Chain {
+        let chain = Chain { tree: world.path(tree), path: vec![name; 1_000].join("/") };
+        fs::create_dir_all(&chain.tree).unwrap();
+        let mut dir = Dir::open_ambient_dir(&chain.tree, ambient_authority()).unwrap();
+        // Step by step: in one go, the path may be longer than the system takes.
+        for name in chain.path.split('/') {
+            dir.create_dir(name).unwrap();
+            dir = dir.open_dir(name).unwrap();
+        }
+        dir.write("f", "bottom").unwrap();
+        chain
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        Command::new("rm").arg("-rf").arg(&self.tree).status().unwrap();
+    }
+}
+
+#[test]
+fn a_file_deeper_than_any_key_is_named_and_nothing_is_changed() {
+    let world = World::in_process();
+    let chain = Chain::of("d", &world, "tree");
+    world.write("tree/top", "top");
+    world.store().put("gone", b"object");
+    let before = files(&world.path("tree"));
+    let bottom = format!("{}/f", chain.path);
+    for line in ["backup tree BUCKET", "restore BUCKET tree"] {
+        for how in ["--yes", "--mock"] {
+            let done = world.expect(3, &format!("{line} {how}"));
+            done.assert_says(&format!("1 keys are longer than 1000 bytes:\n  {bottom}\n"));
+        }
+    }
+    world.expect(2, "verify tree BUCKET").assert_says(&format!("left out: {bottom}: the key"));
+    world.expect(0, "cleanup tree").assert_says("0 empty directories removed");
+    assert_eq!(world.store().keys(), ["gone"]);
+    assert_eq!(files(&world.path("tree")), before);
+}
+
+#[test]
+fn empty_directories_deeper_than_any_key_are_ignored_until_they_are_cleaned_up() {
+    let world = World::in_process();
+    let chain = Chain::of("d", &world, "tree");
+    fs::remove_file(chain.tree.join(&chain.path).join("f")).unwrap();
+    world.write("tree/top", "top");
+    world.store().put("gone", b"object");
+    world.expect(0, "backup tree BUCKET --yes").assert_says("1 deleted");
+    assert_eq!(world.store().keys(), ["top"]);
+    world.expect(0, "verify tree BUCKET").assert_says("1 the same");
+    world.store().put("new", b"new");
+    world.expect(0, "restore BUCKET tree --yes").assert_says("1 downloaded");
+    world.expect(0, "cleanup tree --mock").assert_says("1000 empty directories to remove");
+    assert!(chain.tree.join(&chain.path).exists());
+    world.expect(0, "cleanup tree").assert_says("1000 empty directories removed");
+    assert!(!chain.tree.join("d").exists());
+    assert_eq!(files(&chain.tree), as_tree([("new", "new"), ("top", "top")]));
+}
+
+#[test]
+fn what_is_deeper_than_the_system_takes_is_named_and_left_alone() {
+    let world = World::in_process();
+    let name = "n".repeat(200);
+    let chain = Chain::of(&name, &world, "tree");
+    world.write("tree/top", "top");
+    world.write("tree/gone", "gone");
+    let expect = |line: &str| {
+        let done = world.expect(2, line);
+        done.assert_says(&format!("left out: {name}/{name}"));
+        done.assert_says("it can't be read: File name too long");
+        done
+    };
+    expect("backup tree BUCKET --yes").assert_says("2 uploaded");
+    world.store().remove("gone");
+    expect("verify tree BUCKET").assert_says("1 the same");
+    expect("restore BUCKET tree --yes").assert_says("1 deleted");
+    expect("cleanup tree").assert_says("0 empty directories removed");
+    assert!(chain.tree.join(&name).join(&name).exists());
+    assert_eq!(world.store().keys(), ["top"]);
 }
 
 // A system that refuses
