@@ -12,7 +12,7 @@ use crate::support::{
     store::{self, Fault},
 };
 
-fn config(world: &World, dir: &str, prefix: &str) -> Config {
+pub fn config(world: &World, dir: &str, prefix: &str) -> Config {
     let env = Env::default()
         .set("AWS_ACCESS_KEY_ID", store::ACCESS_KEY)
         .set("AWS_SECRET_ACCESS_KEY", store::SECRET_KEY)

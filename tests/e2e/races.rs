@@ -8,6 +8,51 @@ use crate::support::{
 };
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_vanishes_while_it_is_looked_at_is_named_and_keeps_its_object() {
+    use crate::embedding::config;
+    use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+    use s3keep::{Direction, Keeper, MaxDelete, SkipReason, Skipped, exit};
+    let world = World::in_process();
+    let names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    names.iter().for_each(|name| world.store().put(name, b"object"));
+    world.store().put("gone", b"object");
+    let mut config = config(&world, "src", "");
+    config.guards.max_delete = Some(MaxDelete::Percent(100));
+    let keeper = Keeper::new(config).unwrap();
+
+    // As soon as the names in the directory were read, the files go. Mostly once is enough for some to
+    // be gone before they are looked at.
+    let look = || {
+        names.iter().for_each(|name| world.write(&format!("src/{name}"), "file"));
+        let watch = init(CreateFlags::empty()).unwrap();
+        add_watch(&watch, world.path("src"), WatchFlags::ACCESS).unwrap();
+        let plan = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                rustix::io::read(&watch, &mut [0; 4_096]).unwrap();
+                let remove = |name| fs::remove_file(world.path("src").join(name)).unwrap();
+                names.iter().for_each(remove);
+            });
+            keeper.plan(Direction::Backup, &mut |_| {}).unwrap()
+        });
+        let is_vanished = |skipped: &&Skipped| skipped.reason == SkipReason::Vanished;
+        let vanished = plan.skipped.iter().filter(is_vanished);
+        let vanished: Vec<String> = vanished.map(|skipped| skipped.path.clone()).collect();
+        (!vanished.is_empty()).then_some((plan, vanished))
+    };
+    let (plan, vanished) = (0..200).find_map(|_| look()).expect("some are gone in time");
+    let others = names.iter().filter(|name| !vanished.contains(name));
+    others.for_each(|name| world.write(&format!("src/{name}"), "file"));
+
+    let report = keeper.execute(plan, &mut |_| {}).unwrap();
+    assert_eq!((report.exit_code(), report.failed), (exit::PARTLY, 0));
+    assert!(world.store().get("gone").is_none());
+    for name in vanished {
+        assert_eq!(world.store().get(&name).expect("it is kept").body, "object");
+    }
+}
+
+#[test]
 fn a_change_during_an_upload_is_sent_again_before_the_run_ends() {
     // One size for each way of sending.
     for size in [10, 300_000, 6 << 20] {
