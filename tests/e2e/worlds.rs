@@ -786,7 +786,7 @@ where
     let asked: Option<usize> =
         std::env::var("S3KEEP_WORLDS").ok().map(|number| number.parse().expect("S3KEEP_WORLDS"));
     let config = ProptestConfig {
-        cases: (asked.unwrap_or(150) * share).div_ceil(100) as u32,
+        cases: (asked.unwrap_or(300) * share).div_ceil(100) as u32,
         failure_persistence: None,
         max_shrink_iters: 3_000,
         ..ProptestConfig::default()
