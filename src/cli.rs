@@ -163,6 +163,9 @@ reaching_a_bucket! {
         /// don't wait for restored files to be on the disk
         #[argh(switch)]
         no_sync: bool,
+        /// leave the content of uploads out of the signature over http, as it is over https
+        #[argh(switch)]
+        unsigned_payload: bool,
         /// the checksum that goes with uploads: crc64nvme (default), crc32, crc32c, sha1, sha256, none
         #[argh(option)]
         checksum_algorithm: Option<s3keep::Checksum>,
@@ -251,6 +254,7 @@ pub fn parse(words: Vec<String>, env: Env) -> Result<Result<Request, Early>> {
     config.no_delete = flags.no_delete;
     config.guards = Guards { allow_empty: flags.allow_empty, max_delete: flags.max_delete };
     config.transfer.no_sync = flags.no_sync;
+    config.transfer.unsigned_payload = flags.unsigned_payload;
     config.transfer.checksum = flags.checksum_algorithm.unwrap_or_default();
     let mock = mock || flags.mock || flags.dry_run;
     let output = flags.output();

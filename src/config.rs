@@ -87,6 +87,9 @@ pub struct TransferConfig {
     pub no_sync: bool,
     /// The checksum that goes with every upload, for the server to check.
     pub checksum: Checksum,
+    /// Leave the content of uploads out of the signature over http, as it is over https anyway: the
+    /// checksum has to do. Saves a SHA-256 where the network is trusted.
+    pub unsigned_payload: bool,
     /// How often a request that failed for a passing reason is tried again.
     pub retries: u32,
     /// How long a connection may take to come about.
@@ -98,10 +101,11 @@ pub struct TransferConfig {
 impl Default for TransferConfig {
     fn default() -> TransferConfig {
         TransferConfig {
-            workers: 32,
+            workers: 128,
             part_size: 16 << 20,
             no_sync: false,
             checksum: Checksum::default(),
+            unsigned_payload: false,
             retries: 5,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),

@@ -15,6 +15,11 @@ use cap_std::{
     fs::{Dir, OpenOptions, OpenOptionsExt},
 };
 
+use rustix::{
+    io::Errno,
+    process::{Resource, getrlimit},
+};
+
 use crate::{
     entry::{File, Timestamp},
     error::{Cause, Error, Result},
@@ -26,6 +31,8 @@ use crate::{
 pub(crate) struct Root {
     dir: Dir,
     path: PathBuf,
+    /// The kernel ends the process, and not just the call, that writes a file beyond this.
+    largest_file: Option<u64>,
 }
 
 /// Keeps other runs out of a directory until it is dropped, and leaves nothing behind.
@@ -72,7 +79,8 @@ impl Root {
         let fail =
             |error: io::Error| Error::new("open directory", path.display().to_string(), error);
         let dir = Dir::open_ambient_dir(path, ambient_authority()).map_err(fail)?;
-        Ok(Root { dir, path: path.to_owned() })
+        let largest_file = getrlimit(Resource::Fsize).current;
+        Ok(Root { dir, path: path.to_owned(), largest_file })
     }
 
     /// Opens the directory, and makes it first where it isn't there.
@@ -96,16 +104,17 @@ impl Root {
     }
 
     /// Opens a file for reading. It is never one outside the root, nor anything but a file.
-    pub(crate) fn read(&self, path: &Path) -> io::Result<fs::File> {
+    pub(crate) fn read(&self, path: &Path) -> io::Result<(fs::File, State)> {
         let mut options = OpenOptions::new();
         // Nothing but a file was seen here; a pipe that took its place must not hold us up.
         options.read(true).follow(FollowSymlinks::No).nonblock(true);
         let file = self.dir.open_with(path, &options)?.into_std();
-        if file.metadata()?.is_file() {
-            Ok(file)
-        } else {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a file"))
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a file"));
         }
+        let state = State { size: metadata.len(), modified: metadata.modified()?.into() };
+        Ok((file, state))
     }
 
     /// Whether there is no file (nor link, nor anything else but a directory) of that path.
@@ -132,7 +141,11 @@ impl Root {
 
     /// The directory that holds `path`, reached without following a link.
     pub(crate) fn parent(&self, path: &str, create: bool) -> io::Result<Parent> {
-        let (dirs, name) = path.rsplit_once('/').map_or(("", path), |(dirs, name)| (dirs, name));
+        let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(dir) = self.directory_at_once(dirs) {
+            return Ok(Parent { dir, name: name.to_owned() });
+        }
         let mut dir = self.dir.try_clone()?;
         for step in dirs.split('/').filter(|step| !step.is_empty()) {
             dir = match dir.open_dir_nofollow(step) {
@@ -150,6 +163,18 @@ impl Root {
         }
         Ok(Parent { dir, name: name.to_owned() })
     }
+
+    /// What [`parent`](Root::parent) reaches step by step, in one call. `None` where that doesn't work, for
+    /// whatever reason.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn directory_at_once(&self, path: &str) -> Option<Dir> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        let path = if path.is_empty() { "." } else { path };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let dir = openat2(&self.dir, path, flags, Mode::empty(), resolve).ok()?;
+        Some(Dir::from_std_file(dir.into()))
+    }
 }
 
 /// An open directory and the name in it that a path ends with.
@@ -161,7 +186,7 @@ pub(crate) struct Parent {
 impl Parent {
     /// Makes a new file beside the one that it will become, with room for `size` bytes. What replaces a
     /// file is nobody else's to read until it has that file's mode.
-    pub(crate) fn temporary(self, replaces_file: bool, size: u64) -> io::Result<Temporary> {
+    fn temporary(self, replaces_file: bool) -> io::Result<Temporary> {
         let name = names::temporary();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).follow(FollowSymlinks::No);
@@ -170,9 +195,7 @@ impl Parent {
             options.mode(0o600);
         }
         let file = self.dir.open_with(&name, &options)?.into_std();
-        let temporary = Temporary { parent: self, name: Some(name), file };
-        reserve(&temporary.file, size)?;
-        Ok(temporary)
+        Ok(Temporary { parent: self, name: Some(name), file })
     }
 
     fn holds(&self) -> io::Result<Option<Expected>> {
@@ -192,19 +215,20 @@ impl Parent {
         })
     }
 
-    /// Renames a file of this directory to the name of the path; with `new`, only if nothing has it.
-    fn give_name(&self, temporary: &str, new: bool) -> io::Result<()> {
+    /// Renames a file of this directory to the name of the path, in place of what is expected there.
+    fn give_name(&self, temporary: &str, expected: Expected) -> Result<(), Cause> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if new {
-            use rustix::{fs::RenameFlags, io::Errno};
+        if expected == Expected::Nothing {
+            use rustix::fs::{RenameFlags, renameat_with};
             let (dir, name) = (&self.dir, self.name.as_str());
-            match rustix::fs::renameat_with(dir, temporary, dir, name, RenameFlags::NOREPLACE) {
-                // The file system doesn't know how: what was checked a moment ago has to do.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-                other => return Ok(other?),
+            match renameat_with(dir, temporary, dir, name, RenameFlags::NOREPLACE) {
+                // The file system doesn't know how, or what is there has to be named.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::EXIST) => {}
+                other => return Ok(other.map_err(io::Error::from)?),
             }
         }
-        self.dir.rename(temporary, &self.dir, &self.name)
+        self.check(expected)?;
+        Ok(self.dir.rename(temporary, &self.dir, &self.name)?)
     }
 
     fn check(&self, expected: Expected) -> Result<(), Cause> {
@@ -240,17 +264,9 @@ impl Parent {
     }
 }
 
-/// Fails at once where a file of that size can't be: on a full disk, a large one would else take the room
-/// of all that fit while it is fetched.
+/// Fails at once on a full disk: a large file would else take the room of all that fit while it is
+/// fetched.
 fn reserve(file: &fs::File, size: u64) -> io::Result<()> {
-    use rustix::{
-        io::Errno,
-        process::{Resource, getrlimit},
-    };
-    // The kernel ends the process, and not just the call, that goes beyond this.
-    if getrlimit(Resource::Fsize).current.is_some_and(|limit| size > limit) {
-        return Err(Errno::FBIG.into());
-    }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if size >= 1 << 20 {
         use rustix::fs::{FallocateFlags, fallocate};
@@ -311,15 +327,40 @@ impl Root {
         }
     }
 
-    /// Gives a file its final name, in place of what was expected to be there.
-    pub(crate) fn publish(&self, complete: &Complete) -> Result<(), Cause> {
-        let parent = self.parent(&complete.path, false)?;
-        let published = parent.check(complete.expected).and_then(|()| {
-            Ok(parent.give_name(&complete.name, complete.expected == Expected::Nothing)?)
-        });
-        if published.is_err() {
-            let _ = parent.dir.remove_file(&complete.name);
+    /// Makes a new file beside the one that `path` will be, with room for `size` bytes. Missing directories
+    /// are made.
+    pub(crate) fn temporary(
+        &self,
+        path: &str,
+        replaces_file: bool,
+        size: u64,
+    ) -> io::Result<Temporary> {
+        if self.largest_file.is_some_and(|limit| size > limit) {
+            return Err(Errno::FBIG.into());
         }
+        let temporary = self.parent(path, true)?.temporary(replaces_file)?;
+        reserve(&temporary.file, size)?;
+        Ok(temporary)
+    }
+
+    /// Gives a file its final name, in place of what was expected to be there. `parent` is that of the
+    /// file before, if any, and serves again for its neighbours.
+    pub(crate) fn publish(
+        &self,
+        complete: &Complete,
+        parent: &mut Option<(String, Parent)>,
+    ) -> Result<(), Cause> {
+        let (dirs, name) = complete.path.rsplit_once('/').unwrap_or(("", &complete.path));
+        let mut at = match parent.take() {
+            Some((of, at)) if of == dirs => at,
+            _ => self.parent(&complete.path, false)?,
+        };
+        at.name = name.to_owned();
+        let published = at.give_name(&complete.name, complete.expected);
+        if published.is_err() {
+            let _ = at.dir.remove_file(&complete.name);
+        }
+        *parent = Some((dirs.to_owned(), at));
         published
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn settle(
 fn content_of(root: &Root, pair: &Transfer, part_size: u64, cancel: &Cancel) -> Option<Answer> {
     let (file, object) = (pair.file.as_ref()?, pair.object.as_ref()?);
     let seen = State::seen(file);
-    let open = root.read(file.source()).ok()?;
+    let (open, _) = root.read(file.source()).ok()?;
     let proof = Proof::of_etag(&object.etag);
     let answer = content::compare(&open, file.size, &proof, part_size, cancel).ok()?;
     (State::of(&open).ok()? == seen).then_some(answer)

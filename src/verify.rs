@@ -177,7 +177,8 @@ impl Context<'_> {
     }
 
     fn open(&self, file: &File) -> Result<OpenFile> {
-        self.root.read(file.source()).map_err(|error| Error::new("read", &*file.path, error))
+        let open = self.root.read(file.source()).map(|(open, _)| open);
+        open.map_err(|error| Error::new("read", &*file.path, error))
     }
 
     fn content(&self, file: &File, proof: &Proof) -> Result<Answer> {

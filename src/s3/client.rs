@@ -47,6 +47,7 @@ pub(crate) struct Client {
     signer: Signer,
     address: RwLock<Arc<Address>>,
     pub(super) checksum: Checksum,
+    unsigned_payload: bool,
     retries: u32,
     pub(super) cancel: Cancel,
     throttle: Throttle,
@@ -63,11 +64,13 @@ pub(super) struct Call<'a> {
     pub query: &'a [(&'a str, &'a str)],
     pub headers: Vec<(&'static str, String)>,
     pub payload: Option<Payload<'a>>,
+    /// The SHA-256 of the payload in hexadecimal, where it has been computed already.
+    pub sha256: Option<String>,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn new(method: &'static str, key: Option<&'a str>) -> Call<'a> {
-        Call { method, key, query: &[], headers: Vec::new(), payload: None }
+        Call { method, key, query: &[], headers: Vec::new(), payload: None, sha256: None }
     }
 }
 
@@ -98,6 +101,7 @@ impl Client {
             signer: Signer::default(),
             address: RwLock::new(Arc::new(address)),
             checksum: transfer.checksum,
+            unsigned_payload: transfer.unsigned_payload,
             retries: transfer.retries,
             cancel: cancel.clone(),
             throttle: Throttle::new(transfer.workers),
@@ -189,18 +193,27 @@ impl Client {
         call: &mut Call<'a>,
         payload: Payload<'a>,
     ) -> Result<(), Cause> {
+        let signed = !self.access.unsigned && !self.address().is_https() && !self.unsigned_payload;
+        let sha256 = if signed { Checksum::Sha256 } else { Checksum::None };
+        // In one reading.
+        let [checksum, sha256] = self.hash(&payload, [self.checksum, sha256].map(Hasher::new))?;
         if let Some(header) = self.checksum.header() {
-            call.headers.push((header, base64(&self.hash(&payload, Hasher::new(self.checksum))?)));
+            call.headers.push((header, base64(&checksum)));
             call.headers.push(("x-amz-sdk-checksum-algorithm", self.checksum.name().to_owned()));
         }
+        call.sha256 = signed.then(|| hex(&sha256));
         call.payload = Some(payload);
         Ok(())
     }
 
-    pub(super) fn hash(&self, payload: &Payload, mut hasher: Hasher) -> Result<Vec<u8>, Cause> {
+    fn hash<const N: usize>(
+        &self,
+        payload: &Payload,
+        mut hashers: [Hasher; N],
+    ) -> Result<[Vec<u8>; N], Cause> {
         if let Payload::Bytes(bytes) = payload {
-            hasher.update(bytes);
-            return Ok(hasher.finish());
+            hashers.iter_mut().for_each(|hasher| hasher.update(bytes));
+            return Ok(hashers.map(Hasher::finish));
         }
         let mut reader = payload.reader();
         let mut buffer = vec![0; CHUNK];
@@ -209,8 +222,8 @@ impl Client {
                 return Err(Cause::Interrupted);
             }
             match std::io::Read::read(&mut reader, &mut buffer) {
-                Ok(0) => return Ok(hasher.finish()),
-                Ok(read) => hasher.update(&buffer[..read]),
+                Ok(0) => return Ok(hashers.map(Hasher::finish)),
+                Ok(read) => hashers.iter_mut().for_each(|hasher| hasher.update(&buffer[..read])),
                 Err(error) => return Err(reader.into_fault().unwrap_or(Cause::Io(error))),
             }
         }
@@ -218,7 +231,8 @@ impl Client {
 
     /// The MD5 of a payload.
     pub(crate) fn md5(&self, payload: &Payload) -> Result<Vec<u8>> {
-        self.hash(payload, Hasher::md5()).map_err(|cause| Error::new("read", "file", cause))
+        let hashed = self.hash(payload, [Hasher::md5()]);
+        hashed.map(|[md5]| md5).map_err(|cause| Error::new("read", "file", cause))
     }
 
     /// Reads an answer to its end, so that its connection can serve again.
@@ -281,10 +295,18 @@ impl Client {
             let time = self.signing_time();
             let sha256 = match &call.payload {
                 // Over TLS nobody changes a body on its way, and the checksum covers the rest.
-                Some(_) if address.is_https() && call.method == "PUT" => {
+                Some(_)
+                    if call.method == "PUT" && (address.is_https() || self.unsigned_payload) =>
+                {
                     "UNSIGNED-PAYLOAD".to_owned()
                 }
-                Some(payload) => hex(&self.hash(payload, Hasher::new(Checksum::Sha256))?),
+                Some(payload) => match &call.sha256 {
+                    Some(sha256) => sha256.clone(),
+                    None => {
+                        let [sha256] = self.hash(payload, [Hasher::new(Checksum::Sha256)])?;
+                        hex(&sha256)
+                    }
+                },
                 None => EMPTY_SHA256.to_owned(),
             };
             add(HeaderName::from_static("x-amz-content-sha256"), &sha256)?;

@@ -125,8 +125,7 @@ impl Downloader<'_> {
         let size = transfer.object.as_ref().map_or(0, |object| object.size);
         self.0
             .root
-            .parent(path, true)
-            .and_then(|parent| parent.temporary(replaces_file, size))
+            .temporary(path, replaces_file, size)
             .map_err(|error| Error::new("create file", path, error))
     }
 

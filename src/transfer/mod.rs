@@ -1,7 +1,8 @@
 //! Carrying a plan out: transfers first, largest first, then deletions.
 //!
-//! Small objects are one job each. Large ones are cut up, and their pieces spread over all workers: a
-//! job begins it, one job a piece follows, one finishes it, or gives it up. Upload and download are the
+//! Small objects are one request each, and a few of them one job while there are many. Large ones are cut
+//! up, and their pieces spread over the workers: a job begins it, one job a piece follows, one finishes it,
+//! or gives it up. Upload and download are the
 //! same course with different steps ([`Mover`]).
 
 mod cut_off;
@@ -156,6 +157,7 @@ fn all<M: Mover>(
         begun: 0,
         ready: VecDeque::new(),
         moving: 0,
+        bytes: 0,
         complete: Vec::new(),
         report,
         on_event,
@@ -170,7 +172,7 @@ fn all<M: Mover>(
 
 /// One step for a worker.
 enum Job<L> {
-    Whole(Transfer),
+    Few(Vec<Transfer>),
     Begin(u64, Transfer),
     Piece(u64, Arc<L>, u64),
     Finish(u64, Arc<L>),
@@ -181,7 +183,8 @@ enum Job<L> {
 
 enum Outcome<L> {
     Published(Vec<(Transfer, Result<Moved>)>),
-    Whole(Transfer, Result<Moved>),
+    /// What has been tried, and what has not because of a fatal failure before it.
+    Few(Vec<(Transfer, Result<Moved>)>, Vec<Transfer>),
     Begun(u64, Transfer, Result<L>),
     Piece(u64, Result<()>),
     Finished(u64, Result<Moved>),
@@ -191,9 +194,18 @@ enum Outcome<L> {
 fn perform<M: Mover>(context: &Context, mover: &M, job: Job<M::Large>) -> Outcome<M::Large> {
     match job {
         Job::Publish(batch) => Outcome::Published(publish(context, batch)),
-        Job::Whole(transfer) => {
-            let moved = mover.whole(&transfer);
-            Outcome::Whole(transfer, moved)
+        Job::Few(transfers) => {
+            let mut tried = Vec::with_capacity(transfers.len());
+            let mut transfers = transfers.into_iter();
+            for transfer in transfers.by_ref() {
+                let moved = mover.whole(&transfer);
+                let is_last = moved.as_ref().is_err_and(Error::is_fatal);
+                tried.push((transfer, moved));
+                if is_last {
+                    break;
+                }
+            }
+            Outcome::Few(tried, transfers.collect())
         }
         Job::Begin(id, transfer) => {
             let large = mover.begin(&transfer);
@@ -209,15 +221,29 @@ fn perform<M: Mover>(context: &Context, mover: &M, job: Job<M::Large>) -> Outcom
 /// one `syncfs`, and what waits is fetched again after a crash.
 const BATCH: (usize, u64) = (1_000, 1 << 30);
 
+/// How many small objects make one job at most, and how many bytes they come to: handing a job to a
+/// worker costs about as much as a small file does.
+const FEW: (usize, u64) = (16, 1 << 20);
+
+/// How many bytes are under way at most, but for a single piece that is larger: more connections than
+/// this keeps busy would only slow each other down, and what they carry is lost if the run is cut off.
+const UNDER_WAY: u64 = 512 << 20;
+
+/// How many large objects are cut up at a time. Several, for the system lets only one thread at a time
+/// write to a file.
+const LARGE: usize = 4;
+
 /// Gives whole files their names, once their bytes are on the disk: a name never stands for less.
-fn publish(context: &Context, batch: Vec<(Transfer, Moved)>) -> Vec<(Transfer, Result<Moved>)> {
+fn publish(context: &Context, mut batch: Vec<(Transfer, Moved)>) -> Vec<(Transfer, Result<Moved>)> {
     let synced = context.sync();
+    batch.sort_unstable_by(|(a, _), (b, _)| a.path().cmp(b.path()));
+    let mut parent = None;
     let publish = |(transfer, moved): (Transfer, Moved)| {
         let Some(complete) = &moved.complete else { return (transfer, Ok(moved)) };
         let published = match &synced {
             Ok(()) => context
                 .root
-                .publish(complete)
+                .publish(complete, &mut parent)
                 .map_err(|cause| Error::new("download", transfer.path(), cause)),
             Err(error) => {
                 context.root.discard(complete);
@@ -240,6 +266,13 @@ struct Large<L> {
     failed: Option<Error>,
 }
 
+impl<L> Large<L> {
+    /// About how many bytes each piece has.
+    fn piece_size(&self, direction: Direction) -> u64 {
+        self.transfer.size(direction).div_ceil(self.pieces.max(1))
+    }
+}
+
 struct Course<'a, 'c, M: Mover> {
     context: &'a Context<'c>,
     mover: &'a M,
@@ -254,6 +287,8 @@ struct Course<'a, 'c, M: Mover> {
     ready: VecDeque<Job<M::Large>>,
     /// How many transfers are under way.
     moving: usize,
+    /// How many bytes are, in the jobs that move any.
+    bytes: u64,
     /// Whole files that wait for their names.
     complete: Vec<(Transfer, Moved)>,
     report: &'a mut Report,
@@ -305,6 +340,38 @@ impl<M: Mover> Course<'_, '_, M> {
         last.then(|| Job::Publish(mem::take(&mut self.complete)))
     }
 
+    /// A piece of the large object that has the fewest under way.
+    fn next_piece(&mut self) -> Option<Job<M::Large>> {
+        let open = self
+            .large
+            .iter_mut()
+            .filter(|(_, large)| large.failed.is_none() && large.next_piece < large.pieces);
+        let (id, large) = open.min_by_key(|(_, large)| large.under_way)?;
+        let steps = large.steps.as_ref()?;
+        let index = large.next_piece;
+        large.next_piece += 1;
+        large.under_way += 1;
+        self.bytes += large.piece_size(self.direction);
+        Some(Job::Piece(*id, Arc::clone(steps), index))
+    }
+
+    /// A small object, and as many more as leave enough for the other workers.
+    fn and_a_few_more(&mut self, first: Transfer) -> Vec<Transfer> {
+        let share = self.waiting.len() / (4 * self.context.config.transfer.workers);
+        let mut bytes = first.size(self.direction);
+        let mut few = vec![first];
+        while few.len() < share.min(FEW.0)
+            && let Some(next) = self.waiting.front()
+            && bytes + next.size(self.direction) <= FEW.1
+        {
+            bytes += next.size(self.direction);
+            few.extend(self.waiting.pop_front());
+        }
+        self.moving += few.len() - 1;
+        self.bytes += bytes;
+        few
+    }
+
     /// Readies the last step of a large object, once no piece of it is under way any more.
     fn wind_up(&mut self, id: u64) {
         let stopping = self.is_stopping();
@@ -337,22 +404,22 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
         if let Some(job) = self.ready.pop_front() {
             return Some(job);
         }
-        // The oldest first, so that few are open at a time.
-        for (id, large) in &mut self.large {
-            if let Some(steps) = &large.steps
-                && large.failed.is_none()
-                && large.next_piece < large.pieces
-            {
-                let index = large.next_piece;
-                large.next_piece += 1;
-                large.under_way += 1;
-                return Some(Job::Piece(*id, Arc::clone(steps), index));
-            }
+        if self.bytes >= UNDER_WAY {
+            return None;
+        }
+        let is_large = |transfer: &Transfer| {
+            transfer.size(self.direction) > self.context.config.transfer.part_size
+        };
+        let next_is_large = self.waiting.front().is_some_and(is_large);
+        if (!next_is_large || self.large.len() >= LARGE)
+            && let Some(piece) = self.next_piece()
+        {
+            return Some(piece);
         }
         let Some(transfer) = self.waiting.pop_front() else { return self.last_batch() };
         self.moving += 1;
-        if transfer.size(self.direction) <= self.context.config.transfer.part_size {
-            return Some(Job::Whole(transfer));
+        if !next_is_large {
+            return Some(Job::Few(self.and_a_few_more(transfer)));
         }
         let id = self.begun;
         self.begun += 1;
@@ -381,7 +448,17 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
                     self.settled(&transfer, moved);
                 }
             }
-            Outcome::Whole(transfer, moved) => self.ended(transfer, moved),
+            Outcome::Few(tried, left) => {
+                self.moving -= left.len();
+                for transfer in left {
+                    self.bytes -= transfer.size(self.direction);
+                    self.waiting.push_back(transfer);
+                }
+                for (transfer, moved) in tried {
+                    self.bytes -= transfer.size(self.direction);
+                    self.ended(transfer, moved);
+                }
+            }
             Outcome::Begun(id, _, Ok(steps)) => {
                 if let Some(large) = self.large.get_mut(&id) {
                     large.pieces = self.mover.pieces(&steps);
@@ -395,6 +472,7 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
             Outcome::Piece(id, outcome) => {
                 if let Some(large) = self.large.get_mut(&id) {
                     large.under_way -= 1;
+                    self.bytes -= large.piece_size(self.direction);
                     if let Err(error) = outcome
                         && large.failed.is_none()
                     {

@@ -55,9 +55,7 @@ const CHANGED: Cause = Cause::Changed("the file was changed while it was read");
 impl Uploader<'_> {
     fn open(&self, transfer: &Transfer) -> Result<(File, State), Cause> {
         let source = transfer.file.as_ref().map_or(Path::new(transfer.path()), entry::File::source);
-        let file = self.context.root.read(source)?;
-        let state = State::of(&file)?;
-        Ok((file, state))
+        Ok(self.context.root.read(source)?)
     }
 
     fn small(&self, transfer: &Transfer) -> Result<Moved> {
