@@ -68,13 +68,12 @@ TOOLS = {
         list="s3 ls --recursive s3://{bucket}"),
     # --worker-size, --max-parallel-uploads: 16 each by default; more than 64 of the latter is advised against.
     # --disable-multipart-verify: it takes any large object whose ETag is not that of 8 MiB parts for damaged,
-    # and ends with a warning. To show what it would do is the nearest that it has to a listing.
+    # and ends with a warning. It can't list: to show what it would do (--dry-run), it asks for each object.
     "s3sync": Tool(
         program="{crates}/bin/s3sync", colour="#c79a2b",
         up="--delete {dir}/ s3://{bucket}/ --target-endpoint-url {endpoint} --target-force-path-style",
         down="--delete s3://{bucket}/ {dir}/ --source-endpoint-url {endpoint} --source-force-path-style"
         " --disable-multipart-verify",
-        list="--dry-run s3://{bucket}/ {dir}/ --source-endpoint-url {endpoint} --source-force-path-style",
         tuned="--worker-size 64 --max-parallel-uploads 32"),
 }
 # max_concurrent_requests is 10 by default, max_queue_size 1000.

@@ -40,10 +40,11 @@ def tables(record):
     row(*["---"] * 2, *["---:"] * 4, "---", "---:")
     for job, tools in table.items():
         for tool, it in tools.items():
+            done = it["outcome"] == "done"
             kinds = sorted((it["requests"] or {}).items(), key=lambda kind: -kind[1])
             row(JOBS[job].what if tool == next(iter(tools)) else "", tool,
-                seconds(it["wall"]) if it["outcome"] == "done" else it["outcome"],
-                seconds(it["on_disk"]) if JOBS[job].kind == "down" else "", seconds(it["cpu"]),
+                seconds(it["wall"]) if done else it["outcome"],
+                seconds(it["on_disk"]) if done and JOBS[job].kind == "down" else "", seconds(it["cpu"]),
                 f"{it['memory'] / 1e6:,.0f} MB", ", ".join(f"{n:,} {kind}" for kind, n in kinds),
                 "" if it["connections"] is None else f"{it['connections']:,}")
     print()
