@@ -19,7 +19,7 @@ def medians(record):
     for job in JOBS:
         for tool in TOOLS:
             if runs := [one for one in record["runs"] if (one["job"], one["tool"]) == (job, tool)]:
-                table[job][tool] = dict(runs[-1])
+                table[job][tool] = dict(next((one for one in runs if one["outcome"] != "done"), runs[-1]))
                 for key in "wall", "on_disk", "cpu", "memory":
                     table[job][tool][key] = statistics.median(one[key] for one in runs)
     return table
