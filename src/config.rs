@@ -76,8 +76,8 @@ pub enum Links {
 /// How objects are moved.
 #[derive(Clone, Debug)]
 pub struct TransferConfig {
-    /// How many requests are under way at once: the number of worker threads. Fewer where the process
-    /// may not have enough files open.
+    /// How many requests are under way at once at most: the number of worker threads. Fewer where there
+    /// is little to move, or the process may not have enough files open.
     pub workers: usize,
     /// Objects larger than this many bytes travel in parts (ranges) of this size or, where 10,000
     /// would not do, larger ones.
@@ -101,7 +101,7 @@ pub struct TransferConfig {
 impl Default for TransferConfig {
     fn default() -> TransferConfig {
         TransferConfig {
-            workers: 128,
+            workers: 256,
             part_size: 16 << 20,
             no_sync: false,
             checksum: Checksum::default(),

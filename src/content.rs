@@ -1,6 +1,10 @@
 //! Whether a local file holds what the server says of an object: by checksum or ETag.
 
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    sync::{Mutex, PoisonError},
+};
 
 use crate::{
     cancel::Cancel,
@@ -57,6 +61,54 @@ impl Proof {
             Proof::Checksum(_, value) => *value == base64(digest),
             Proof::Md5(md5) => md5 == digest,
             Proof::Parts(..) | Proof::None => false,
+        }
+    }
+}
+
+/// What a download in pieces is told by: the sum of each, computed as it arrives.
+pub(crate) struct PieceSums {
+    proof: Proof,
+    /// The sum of each piece that has arrived, and its length in bytes.
+    sums: Mutex<Vec<(Vec<u8>, u64)>>,
+}
+
+impl PieceSums {
+    /// `None` where the whole can't be told from so many pieces.
+    pub(crate) fn new(proof: &Proof, pieces: u64) -> Option<PieceSums> {
+        let can_tell = match proof {
+            Proof::Checksum(algorithm, _) => algorithm.spans_parts(),
+            Proof::Parts(_, parts) => u64::from(*parts) == pieces,
+            Proof::Md5(_) | Proof::None => false,
+        };
+        let sums = vec![(Vec::new(), 0); usize::try_from(pieces).ok()?];
+        can_tell.then(|| PieceSums { proof: proof.clone(), sums: Mutex::new(sums) })
+    }
+
+    pub(crate) fn hasher(&self) -> Hasher {
+        self.proof.hasher().unwrap_or(Hasher::md5())
+    }
+
+    /// Piece number `index`, from 0 on, has arrived.
+    pub(crate) fn add(&self, index: u64, sum: Hasher, len: u64) {
+        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = usize::try_from(index).ok().and_then(|index| sums.get_mut(index)) {
+            *slot = (sum.finish(), len);
+        }
+    }
+
+    /// Whether they are the sums of what was said.
+    pub(crate) fn agree(&self) -> bool {
+        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        match &self.proof {
+            Proof::Checksum(algorithm, value) => {
+                algorithm.of_pieces(&sums).is_some_and(|whole| *value == base64(&whole))
+            }
+            Proof::Parts(md5, _) => {
+                let mut whole = Hasher::md5();
+                sums.iter().for_each(|(sum, _)| whole.update(sum));
+                whole.finish() == md5
+            }
+            Proof::Md5(_) | Proof::None => false,
         }
     }
 }

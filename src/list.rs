@@ -52,6 +52,7 @@ pub(crate) fn list(
     let fail = |why: &str| Error::new("list", bucket.to_string(), Cause::Malformed(why.to_owned()));
     let page = |(id, from): (usize, ListFrom)| (id, page(client, bucket, &from));
     let workers = workers.min(RANGES);
+    client.begin(workers);
     let limit = || workers.min(client.limit());
     let mut ranges = Ranges::new(Some(scan), &limit);
     drive(workers, &mut ranges, &page);

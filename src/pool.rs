@@ -4,6 +4,7 @@
 //! told of each outcome, so its state needs no locks and its events reach the caller where he is.
 
 use std::{
+    marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     thread,
     time::Duration,
@@ -24,10 +25,8 @@ pub(crate) trait Flow {
     /// The next job; `None` when there is none now. With no job under way, that is the end.
     fn next(&mut self) -> Option<Self::Job>;
 
-    /// How many jobs may be under way at most, beside the number of workers.
-    fn limit(&self) -> usize {
-        usize::MAX
-    }
+    /// How many workers may be busy now, beside the number that there are at most.
+    fn limit(&self) -> usize;
 
     /// A job is done.
     fn done(&mut self, outcome: Self::Outcome);
@@ -48,14 +47,16 @@ pub(crate) fn drive<F: Flow>(
         // Moved in, so that every way out of here drops it: that is what tells the workers to stop.
         let job_sender = job_sender;
         let (jobs, outcome_sender) = (jobs, outcome_sender);
-        let mut idle_threads = workers;
+        let mut threads = 0;
         let mut under_way = 0;
         loop {
+            let limit = workers.min(flow.limit()).max(1);
             // Somewhat more jobs than workers, so that none has to wait for this thread.
-            while under_way < (workers + workers / 4 + 1).min(flow.limit()).max(1) {
+            let spare = if threads <= limit { limit / 4 + 1 } else { 0 };
+            while under_way < limit + spare {
                 let Some(job) = flow.next() else { break };
-                if under_way >= workers - idle_threads && idle_threads > 0 {
-                    idle_threads -= 1;
+                if under_way >= threads && threads < limit {
+                    threads += 1;
                     let (jobs, outcomes) = (jobs.clone(), outcome_sender.clone());
                     scope.spawn(move || {
                         for job in jobs {
@@ -90,22 +91,26 @@ pub(crate) fn drive<F: Flow>(
 /// Does each of `jobs`, in any order, and tells the caller's thread what came of each.
 pub(crate) fn for_each<J: Send, O: Send>(
     workers: usize,
+    limit: &dyn Fn() -> usize,
     jobs: impl Iterator<Item = J>,
     perform: &(impl Fn(J) -> O + Sync),
     done: impl FnMut(O),
 ) {
-    struct Simple<I, D, O>(I, D, std::marker::PhantomData<O>);
-    impl<J: Send, O: Send, I: Iterator<Item = J>, D: FnMut(O)> Flow for Simple<I, D, O> {
+    struct Simple<'a, I, D, O>(I, &'a dyn Fn() -> usize, D, PhantomData<O>);
+    impl<J: Send, O: Send, I: Iterator<Item = J>, D: FnMut(O)> Flow for Simple<'_, I, D, O> {
         type Job = J;
         type Outcome = O;
         fn next(&mut self) -> Option<J> {
             self.0.next()
         }
+        fn limit(&self) -> usize {
+            (self.1)()
+        }
         fn done(&mut self, outcome: O) {
-            (self.1)(outcome);
+            (self.2)(outcome);
         }
     }
-    drive(workers, &mut Simple(jobs, done, std::marker::PhantomData), perform);
+    drive(workers, &mut Simple(jobs, limit, done, PhantomData), perform);
 }
 
 #[cfg(test)]
@@ -115,15 +120,15 @@ mod tests {
     #[test]
     fn every_job_is_done_once() {
         let mut sum = 0;
-        for_each(4, 1..=1_000u64, &|n| n * 2, |n| sum += n);
+        for_each(4, &|| 3, 1..=1_000u64, &|n| n * 2, |n| sum += n);
         assert_eq!(sum, 1_001_000);
-        for_each(4, std::iter::empty::<u64>(), &|n| n, |_| panic!("nothing to do"));
+        for_each(4, &|| 4, std::iter::empty::<u64>(), &|n| n, |_| panic!("nothing to do"));
     }
 
     #[test]
     fn a_panic_in_a_worker_ends_the_flow() {
         let panicked = catch_unwind(|| {
-            for_each(2, 0..1_000, &|n| assert!(n != 7, "seven"), |()| {});
+            for_each(2, &|| 2, 0..1_000, &|n| assert!(n != 7, "seven"), |()| {});
         });
         assert!(panicked.is_err());
     }

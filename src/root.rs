@@ -6,6 +6,8 @@
 
 use std::{
     fs, io,
+    num::NonZeroU64,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -278,6 +280,17 @@ fn reserve(file: &fs::File, size: u64) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Has the system begin to write a range of a file to the disk, so that less is left to wait for at the end.
+pub(crate) fn begin_writing(file: &fs::File, range: Range<u64>) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(len) = NonZeroU64::new(range.end - range.start) {
+        // What is not on the disk yet can't be dropped, but is on its way then. If not, nothing is lost.
+        let _ = rustix::fs::fadvise(file, range.start, Some(len), rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (file, range);
 }
 
 /// A file in the making; removed when it is dropped before it is kept.

@@ -129,7 +129,10 @@ pub(crate) fn verify(
         (file, answer)
     };
     let open = open.into_iter().take_while(|_| !context.cancel.is_cancelled() && !stopped.get());
-    for_each(context.config.transfer.workers, open, &ask, |(file, answer)| match answer {
+    let workers = context.config.transfer.workers;
+    context.client.begin(workers);
+    let limit = || context.client.limit();
+    for_each(workers, &limit, open, &ask, |(file, answer)| match answer {
         Ok(Answer::Same) => found.same.add(file.size),
         Ok(Answer::Different) => found.differ(&file.path, Difference::Content),
         Ok(Answer::Unknown) => found.differ(&file.path, Difference::Unknown),

@@ -59,7 +59,29 @@ impl Checksum {
     /// Whether the checksum of a multipart upload can be that of the whole object: so it is with the
     /// CRCs, while the hashes only come as a hash of the parts' hashes.
     pub(crate) fn spans_parts(self) -> bool {
-        matches!(self, Checksum::Crc64Nvme | Checksum::Crc32 | Checksum::Crc32c)
+        self.crc().is_some()
+    }
+
+    /// The CRC that it is, and how many bytes that has.
+    fn crc(self) -> Option<(CrcAlgorithm, usize)> {
+        match self {
+            Checksum::Crc64Nvme => Some((CrcAlgorithm::Crc64Nvme, 8)),
+            Checksum::Crc32 => Some((CrcAlgorithm::Crc32IsoHdlc, 4)),
+            Checksum::Crc32c => Some((CrcAlgorithm::Crc32Iscsi, 4)),
+            Checksum::None | Checksum::Sha1 | Checksum::Sha256 => None,
+        }
+    }
+
+    /// The checksum of a whole, given those of its pieces with their lengths in bytes: only a CRC's can be
+    /// told from these.
+    pub(crate) fn of_pieces(self, pieces: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
+        let (crc, width) = self.crc()?;
+        let number = |digest: &[u8]| digest.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let whole = pieces
+            .iter()
+            .map(|(digest, len)| (number(digest), *len))
+            .reduce(|(sum, _), (next, len)| (crc_fast::checksum_combine(crc, sum, next, len), len));
+        whole.map(|(sum, _)| sum.to_be_bytes()[8 - width..].to_vec())
     }
 }
 
@@ -95,13 +117,11 @@ pub(crate) enum Hasher {
 
 impl Hasher {
     pub(crate) fn new(algorithm: Checksum) -> Hasher {
-        match algorithm {
-            Checksum::None => Hasher::None,
-            Checksum::Crc64Nvme => Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme), 8),
-            Checksum::Crc32 => Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc), 4),
-            Checksum::Crc32c => Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi), 4),
-            Checksum::Sha1 => Hasher::Sha1(Sha1::new()),
-            Checksum::Sha256 => Hasher::Sha256(Sha256::new()),
+        match (algorithm, algorithm.crc()) {
+            (_, Some((crc, width))) => Hasher::Crc(crc_fast::Digest::new(crc), width),
+            (Checksum::Sha1, _) => Hasher::Sha1(Sha1::new()),
+            (Checksum::Sha256, _) => Hasher::Sha256(Sha256::new()),
+            _ => Hasher::None,
         }
     }
 
@@ -160,6 +180,15 @@ mod tests {
             hasher.update(b"56789");
             assert_eq!(hex(&hasher.finish()), expected, "{algorithm}");
             assert_eq!(algorithm.name().to_lowercase().parse(), Ok(algorithm));
+
+            let piece = |bytes: &[u8]| {
+                let mut hasher = Hasher::new(algorithm);
+                hasher.update(bytes);
+                (hasher.finish(), bytes.len() as u64)
+            };
+            let whole = algorithm.of_pieces(&[piece(b"12"), piece(b"3456"), piece(b"789")]);
+            let is_crc = algorithm.spans_parts().then_some(expected);
+            assert_eq!(whole.as_deref().map(hex).as_deref(), is_crc, "{algorithm}");
         }
         let mut hasher = Hasher::md5();
         hasher.update(b"123456789");

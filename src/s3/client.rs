@@ -104,7 +104,7 @@ impl Client {
             unsigned_payload: transfer.unsigned_payload,
             retries: transfer.retries,
             cancel: cancel.clone(),
-            throttle: Throttle::new(transfer.workers),
+            throttle: Throttle::new(),
             skew: AtomicU64::new(0),
             offset: AtomicI64::new(0),
         })
@@ -114,6 +114,11 @@ impl Client {
     /// answers left no doubt of.
     pub(crate) fn skew(&self) -> u64 {
         self.skew.load(Ordering::Relaxed)
+    }
+
+    /// Something begins that has at most `workers` requests under way.
+    pub(crate) fn begin(&self, workers: usize) {
+        self.throttle.begin(workers);
     }
 
     /// How many requests should be under way at most, as the server has it.
@@ -333,7 +338,11 @@ impl Client {
             .map_err(|error| Cause::Config(format!("request: {error}")))?;
         *request.headers_mut() = headers;
         let before = SystemTime::now();
+        let sent = Instant::now();
         let answer = self.http.send(request, call.payload.as_ref())?;
+        if answer.status < 300 {
+            self.throttle.answered(sent.elapsed());
+        }
         self.note_date(&answer, before);
         Ok(answer)
     }

@@ -69,7 +69,8 @@ pub(super) fn find(
     }
     let abort = |upload: OpenUpload| context.client.abort_upload(&upload.key, &upload.upload_id);
     let workers = context.config.transfer.workers;
-    for_each(workers, unwanted.into_iter(), &abort, |outcome: Result<(), Error>| {
+    let limit = || context.client.limit();
+    for_each(workers, &limit, unwanted.into_iter(), &abort, |outcome: Result<(), Error>| {
         if let Err(error) = outcome {
             report.fail(error, on_event);
         }

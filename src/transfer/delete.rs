@@ -44,7 +44,8 @@ pub(super) fn objects(
             .chain(back.into_iter().map(is_back))
             .collect()
     };
-    for_each(context.config.transfer.workers, batches, &delete, |outcomes| {
+    let limit = || context.client.limit();
+    for_each(context.config.transfer.workers, &limit, batches, &delete, |outcomes| {
         for (path, outcome) in outcomes {
             match outcome {
                 Ok(()) => deleted(&path, report, on_event),

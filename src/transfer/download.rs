@@ -9,11 +9,11 @@ use std::{
 
 use super::{Context, Moved, Mover, part_range, part_size};
 use crate::{
-    content::{self, Answer, Comparing, Proof},
+    content::{self, Answer, Comparing, PieceSums, Proof},
     entry::Object,
     error::{Cause, Error, Result},
     plan::Transfer,
-    root::{Expected, State, Temporary},
+    root::{self, Expected, State, Temporary},
     s3::{Hasher, Head, Sink},
 };
 
@@ -26,6 +26,7 @@ pub(super) struct Download {
     expected: Expected,
     part_size: u64,
     proof: Proof,
+    sums: Option<PieceSums>,
     /// Taken by the last step.
     temporary: Mutex<Option<Temporary>>,
     file: File,
@@ -76,11 +77,13 @@ impl Mover for Downloader<'_> {
         let fail = |error| Error::new("create file", transfer.path(), Cause::Io(error));
         temporary.file.set_len(object.size).map_err(fail)?;
         let file = temporary.file.try_clone().map_err(fail)?;
+        let part_size = part_size(object.size, self.0.config.transfer.part_size);
         Ok(Download {
             object: object.clone(),
             key,
             expected: expected(transfer),
-            part_size: part_size(object.size, self.0.config.transfer.part_size),
+            part_size,
+            sums: PieceSums::new(&proof, object.size.div_ceil(part_size)),
             proof,
             temporary: Mutex::new(Some(temporary)),
             file,
@@ -94,13 +97,20 @@ impl Mover for Downloader<'_> {
     fn piece(&self, download: &Download, index: u64) -> Result<()> {
         let Download { object, key, .. } = download;
         let range = part_range(object.size, download.part_size, index);
-        let mut sink = Unchecked { context: self.0, file: &download.file };
-        self.0.client.get(key, &object.etag, object.size, range, &mut sink)
+        let hasher = download.sums.as_ref().map(PieceSums::hasher);
+        let mut sink = Piece { context: self.0, file: &download.file, hasher };
+        self.0.client.get(key, &object.etag, object.size, range.clone(), &mut sink)?;
+        if let (Some(sums), Some(sum)) = (&download.sums, sink.hasher) {
+            sums.add(index, sum, range.end - range.start);
+        }
+        root::begin_writing(&download.file, range);
+        Ok(())
     }
 
     fn finish(&self, download: &Download) -> Result<Moved> {
-        let Download { object, key, file, proof, .. } = download;
-        let checked = self.compare(key, object, file, proof)?;
+        let Download { object, key, file, proof, sums, .. } = download;
+        let agree = sums.as_ref().is_some_and(PieceSums::agree);
+        let checked = agree || self.compare(key, object, file, proof)?;
         let complete = take(download)
             .map(|temporary| temporary.complete(&object.path, download.expected, object.modified))
             .transpose()
@@ -182,20 +192,24 @@ impl Sink for Checked<'_> {
         if let Some((_, Some(hasher))) = &mut self.state {
             hasher.update(bytes);
         }
-        Unchecked { context: self.context, file: self.file }.write(offset, bytes)
+        Piece { context: self.context, file: self.file, hasher: None }.write(offset, bytes)
     }
 }
 
-/// Writes what arrives.
-struct Unchecked<'a> {
+/// Writes what arrives of a piece, and hashes it on the way where that is of use.
+struct Piece<'a> {
     context: &'a Context<'a>,
     file: &'a File,
+    hasher: Option<Hasher>,
 }
 
-impl Sink for Unchecked<'_> {
+impl Sink for Piece<'_> {
     fn head(&mut self, _: &Head) {}
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
         self.file.write_all_at(bytes, offset)?;
         self.context.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())

@@ -140,16 +140,25 @@ fn all<M: Mover>(
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
 ) {
-    let mut total = Count::default();
-    transfers.iter().for_each(|transfer| total.add(transfer.size(direction)));
     if transfers.is_empty() {
         return;
     }
+    let mut total = Count::default();
+    let mut requests = 0;
+    for transfer in &transfers {
+        let size = transfer.size(direction);
+        total.add(size);
+        requests += size.div_ceil(part_size(size, context.config.transfer.part_size)).max(1);
+    }
+    let enough = usize::try_from(requests / WORTH).unwrap_or(usize::MAX).max(FEWEST);
+    let workers = context.config.transfer.workers.min(enough);
+    context.client.begin(workers);
     on_event(Event::Stage(Stage::Transferring(total)));
     let mut course = Course {
         context,
         mover,
         direction,
+        workers,
         total,
         waiting: transfers.into(),
         repeated: HashSet::new(),
@@ -162,7 +171,7 @@ fn all<M: Mover>(
         report,
         on_event,
     };
-    drive(context.config.transfer.workers, &mut course, &|job| perform(context, mover, job));
+    drive(workers, &mut course, &|job| perform(context, mover, job));
     let published = direction == Direction::Restore && report.transferred.entries > 0;
     if published && let Err(error) = context.sync() {
         // The bytes are there, but the names may not outlive a power cut.
@@ -221,6 +230,10 @@ fn perform<M: Mover>(context: &Context, mover: &M, job: Job<M::Large>) -> Outcom
 /// one `syncfs`, and what waits is fetched again after a crash.
 const BATCH: (usize, u64) = (1_000, 1 << 30);
 
+/// How many requests a worker and its connection are worth, and how many workers there are at least.
+const WORTH: u64 = 4;
+const FEWEST: usize = 16;
+
 /// How many small objects make one job at most, and how many bytes they come to: handing a job to a
 /// worker costs about as much as a small file does.
 const FEW: (usize, u64) = (16, 1 << 20);
@@ -277,6 +290,7 @@ struct Course<'a, 'c, M: Mover> {
     context: &'a Context<'c>,
     mover: &'a M,
     direction: Direction,
+    workers: usize,
     total: Count,
     waiting: VecDeque<Transfer>,
     /// What arrived damaged, and is fetched once more.
@@ -357,7 +371,7 @@ impl<M: Mover> Course<'_, '_, M> {
 
     /// A small object, and as many more as leave enough for the other workers.
     fn and_a_few_more(&mut self, first: Transfer) -> Vec<Transfer> {
-        let share = self.waiting.len() / (4 * self.context.config.transfer.workers);
+        let share = self.waiting.len() / (4 * self.workers);
         let mut bytes = first.size(self.direction);
         let mut few = vec![first];
         while few.len() < share.min(FEW.0)
@@ -436,9 +450,7 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
     }
 
     fn limit(&self) -> usize {
-        // Without a reason to give way, there is always a job at hand for a worker.
-        let limit = self.context.client.limit();
-        if limit < self.context.config.transfer.workers { limit } else { usize::MAX }
+        self.context.client.limit()
     }
 
     fn done(&mut self, outcome: Self::Outcome) {
