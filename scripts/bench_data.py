@@ -18,14 +18,17 @@ class Tool:
     tuned: str = ""
     env: dict = dataclasses.field(default_factory=dict)
     mirrors: bool = True  # else it transfers everything each time
+    large_only: bool = False
 
     def does(self, job):
-        return getattr(self, job.kind) and (self.mirrors or not job.nothing)
+        return (getattr(self, job.kind) and (self.mirrors or not job.nothing)
+                and (job.size == LARGE["size"] or not self.large_only))
 
 
 TOOLS = {
     # Nothing but its defaults. A restore waits for the disk before files get their names: no other does, so
-    # the second line shows it without.
+    # one line shows it without. Over http, uploads are signed with a SHA-256 of their content: rclone's are
+    # not, so another line shows that.
     "s3keep": Tool(
         program="{target}/release/s3keep", colour="#e4572e",
         up="backup --yes {dir} s3://{bucket}",
@@ -34,6 +37,9 @@ TOOLS = {
     "s3keep --no-sync": Tool(
         program="{target}/release/s3keep", colour="#f0a08a",
         down="restore --yes --no-sync s3://{bucket} {dir}"),
+    "s3keep --unsigned-payload": Tool(
+        program="{target}/release/s3keep", colour="#f0a08a", large_only=True,
+        up="backup --yes --unsigned-payload {dir} s3://{bucket}"),
     # The program itself, not the Python script that starts it. Its defaults are made for speed: 256 workers.
     # `sync` is what mirrors; `cp` has less to do for each file, and deletes and compares nothing.
     "s5cmd": Tool(
@@ -78,7 +84,6 @@ TOOLS = {
 }
 # max_concurrent_requests is 10 by default, max_queue_size 1000.
 AWS_CONFIG = "[default]\ns3 =\n    max_concurrent_requests = 64\n    max_queue_size = 10000\n"
-
 
 
 @dataclasses.dataclass
