@@ -1,6 +1,6 @@
-//! How many requests are under way at a time: as TCP does with its window (RFC 5681), it begins with some,
-//! doubles them with every round that shows the server to be far, halves them when the server asks to slow
-//! down, and from then on adds one a round.
+//! How many requests are under way at a time: as TCP does with its window (RFC 5681), it begins with some
+//! (with all, where the server is known to be far), doubles them with every round that shows the server to
+//! be far, halves them when the server asks to slow down, and from then on adds one a round.
 
 use std::{
     sync::{
@@ -28,20 +28,23 @@ struct State {
     limit: f64,
     /// What the server has taken for an answer, the last ones counting most.
     usual: Duration,
+    /// The least that it has ever taken.
+    least: Option<Duration>,
     cut: Option<Instant>,
 }
 
 impl Throttle {
     pub(super) fn new() -> Throttle {
-        let state = Mutex::new(State { limit: 1.0, usual: Duration::ZERO, cut: None });
+        let state = Mutex::new(State { limit: 1.0, usual: Duration::ZERO, least: None, cut: None });
         Throttle { most: AtomicUsize::new(1), limit: AtomicUsize::new(1), state }
     }
 
     /// Something begins that has at most `most` requests under way.
     pub(super) fn begin(&self, most: usize) {
-        let begin = most.min(BEGIN);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = State { limit: begin as f64, usual: Duration::ZERO, cut: None };
+        let is_far = state.least.is_some_and(|least| least >= NEAR);
+        let begin = if is_far { most } else { most.min(BEGIN) };
+        *state = State { limit: begin as f64, usual: Duration::ZERO, cut: None, ..*state };
         self.most.store(most, Ordering::Relaxed);
         self.limit.store(begin, Ordering::Relaxed);
     }
@@ -68,11 +71,10 @@ impl Throttle {
 
     /// The server has begun to answer a request after that time.
     pub(super) fn answered(&self, took: Duration) {
-        if self.is_open() {
-            return;
-        }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // One more or less doesn't matter.
+        let Ok(mut state) = self.state.try_lock() else { return };
         state.usual = state.usual * 15 / 16 + took / 16;
+        state.least = Some(state.least.map_or(took, |least| least.min(took)));
         if state.cut.is_none() && state.usual >= NEAR {
             self.grow(&mut state, 1.0);
         }
@@ -132,5 +134,11 @@ mod tests {
         assert_eq!(throttle.limit(), 256);
         throttle.begin(8);
         assert_eq!(throttle.limit(), 8);
+        throttle.begin(256);
+        assert_eq!(throttle.limit(), BEGIN, "it was near once");
+        let throttle = Throttle::new();
+        throttle.answered(NEAR);
+        throttle.begin(256);
+        assert_eq!(throttle.limit(), 256);
     }
 }
