@@ -167,6 +167,7 @@ fn all<M: Mover>(
         ready: VecDeque::new(),
         moving: 0,
         bytes: 0,
+        lost: 0,
         complete: Vec::new(),
         report,
         on_event,
@@ -233,6 +234,10 @@ const BATCH: (usize, u64) = (1_000, 1 << 30);
 /// How many requests a worker and its connection are worth, and how many workers there are at least.
 const WORTH: u64 = 4;
 const FEWEST: usize = 16;
+
+/// After how many objects in a row, each tried as often as it may be, the server counts as gone: to try all
+/// others as often could take days.
+const LOST: usize = 100;
 
 /// How many small objects make one job at most, and how many bytes they come to: handing a job to a
 /// worker costs about as much as a small file does.
@@ -303,6 +308,8 @@ struct Course<'a, 'c, M: Mover> {
     moving: usize,
     /// How many bytes are, in the jobs that move any.
     bytes: u64,
+    /// How many objects in a row the network has failed.
+    lost: usize,
     /// Whole files that wait for their names.
     complete: Vec<(Transfer, Moved)>,
     report: &'a mut Report,
@@ -339,11 +346,21 @@ impl<M: Mover> Course<'_, '_, M> {
     fn settled(&mut self, transfer: &Transfer, moved: Result<Moved>) {
         match moved {
             Ok(moved) => {
+                self.lost = 0;
                 self.report.transferred.add(moved.bytes);
                 self.report.unchecked += u64::from(!moved.checked);
                 (self.on_event)(Event::Transferred { path: transfer.path(), bytes: moved.bytes });
             }
-            Err(error) => self.report.fail(error.of_path(transfer.path()), self.on_event),
+            Err(error) => {
+                let is_lost = matches!(error.cause(), Cause::Network(_));
+                self.lost = if is_lost { self.lost + 1 } else { 0 };
+                self.report.fail(error.of_path(transfer.path()), self.on_event);
+            }
+        }
+        if self.lost >= LOST && self.report.fatal.is_none() {
+            let why = format!("{LOST} objects in a row were lost: the rest is not tried");
+            let bucket = self.context.config.bucket.to_string();
+            self.report.fatal = Some(Error::new("reach", bucket, Cause::Network(why)));
         }
         self.tick();
     }
