@@ -1,6 +1,6 @@
 //! What a run costs: requests and connections, counted.
 
-use crate::support::{World, files};
+use crate::support::{World, files, store::Fault};
 
 fn with_files(count: usize) -> World {
     let world = World::in_process();
@@ -39,6 +39,68 @@ fn a_small_file_costs_one_request_and_connections_are_kept() {
         assert!(world.store().connections() - before <= 5, "{line}");
     }
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
+}
+
+#[test]
+fn a_connection_is_only_made_where_it_is_worth_it() {
+    let world = with_files(100);
+    for line in ["backup src BUCKET --yes", "restore BUCKET back --yes"] {
+        let before = world.store().connections();
+        world.expect(0, line);
+        // One for the listing, and 25 workers for 100 requests.
+        assert!(world.store().connections() - before <= 26, "{line}");
+    }
+}
+
+#[test]
+fn a_large_bucket_is_listed_side_by_side_for_little_more_than_a_request_a_page() {
+    use crate::support::store::ListOrder;
+    let world = with_files(3_000);
+    world.expect(0, "backup src BUCKET --yes");
+    world.store().set_page_size(50);
+    for (line, most) in [
+        // Nothing is known of what is there: a request in vain for three pages at most.
+        ("restore BUCKET back --yes", 60 + 20),
+        // The local files say where to cut: all but one of a page are new.
+        ("backup src BUCKET --yes", 3_000 / 49 + 2),
+        ("restore BUCKET back --yes", 3_000 / 49 + 2),
+    ] {
+        world.store().clear_requests();
+        let run = world.expect(0, line);
+        let lists = world.store().requests_of("ListObjectsV2");
+        assert!((60..=most).contains(&lists.len()), "{line}: {}", lists.len());
+        assert!(lists.iter().any(|list| list.query.contains_key("start-after")), "{line}");
+        if !world.store().requests().iter().any(|request| request.operation == "GetObject") {
+            run.assert_nothing_to_do();
+        }
+    }
+    assert_eq!(files(&world.path("src")), files(&world.path("back")));
+
+    // Where the order is another, or nothing can be begun in the middle, all is found all the same.
+    world.write("src/1-1", "in byte order before 1/, in path order behind it");
+    world.expect(0, "backup src BUCKET --yes");
+    world.store().set_list_order(ListOrder::Paths);
+    world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
+    world.store().set_list_order(ListOrder::Bytes);
+    let refuse = Fault::on("ListObjectsV2").when(|list| list.query.contains_key("start-after"));
+    world.store().fault(refuse.status(501, "NotImplemented"));
+    world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
+    world.expect(0, "restore BUCKET else --yes");
+    assert_eq!(files(&world.path("src")), files(&world.path("else")));
+}
+
+#[test]
+fn over_http_the_content_is_part_of_the_signature_unless_that_is_not_wanted() {
+    let world = with_files(1);
+    let sent = |option: &str| {
+        world.write("src/a", option);
+        world.expect(0, &format!("backup src BUCKET --yes {option}"));
+        let put = world.store().requests_of("PutObject").pop().unwrap();
+        assert!(put.headers.contains_key("x-amz-checksum-crc64nvme"));
+        put.headers["x-amz-content-sha256"].clone()
+    };
+    assert_eq!(sent("--checksum-algorithm=crc64nvme").len(), 64);
+    assert_eq!(sent("--unsigned-payload"), "UNSIGNED-PAYLOAD");
 }
 
 #[test]
