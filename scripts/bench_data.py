@@ -14,7 +14,6 @@ class Tool:
     colour: str
     up: str = ""
     down: str = ""
-    list: str = ""
     tuned: str = ""
     env: dict = dataclasses.field(default_factory=dict)
     mirrors: bool = True  # else it transfers everything each time
@@ -32,8 +31,7 @@ TOOLS = {
     "s3keep": Tool(
         program="{target}/release/s3keep", colour="#e4572e",
         up="backup --yes {dir} s3://{bucket}",
-        down="restore --yes s3://{bucket} {dir}",
-        list="restore --mock s3://{bucket} {dir}"),
+        down="restore --yes s3://{bucket} {dir}"),
     "s3keep --no-sync": Tool(
         program="{target}/release/s3keep", colour="#f0a08a",
         down="restore --yes --no-sync s3://{bucket} {dir}"),
@@ -45,8 +43,7 @@ TOOLS = {
     "s5cmd": Tool(
         program="{s5cmd}", colour="#4c9be8",
         up="--log error sync --delete {dir}/ s3://{bucket}/",
-        down="--log error sync --delete s3://{bucket}/* {dir}/",
-        list="ls s3://{bucket}/*"),
+        down="--log error sync --delete s3://{bucket}/* {dir}/"),
     "s5cmd cp": Tool(
         program="{s5cmd}", colour="#9cc7f3", mirrors=False,
         up="--log error cp {dir}/ s3://{bucket}/",
@@ -61,7 +58,6 @@ TOOLS = {
         program="{peers}/bin/rclone", colour="#3fa66b",
         up="sync {dir} bench:{bucket} --s3-no-head --s3-disable-checksum",
         down="sync bench:{bucket} {dir} --s3-no-head-object --multi-thread-streams 8",
-        list="lsf -R --files-only bench:{bucket}",
         tuned="--fast-list --transfers 64 --checkers 64 --update --use-server-modtime --s3-no-check-bucket"
         " --s3-chunk-size 16M --s3-upload-concurrency 8",
         env=dict(RCLONE_CONFIG_BENCH_TYPE="s3", RCLONE_CONFIG_BENCH_PROVIDER="Other",
@@ -70,11 +66,10 @@ TOOLS = {
     "aws-cli": Tool(
         program="{peers}/bin/python {peers}/bin/aws", colour="#a883d8",
         up="s3 sync --delete --only-show-errors {dir} s3://{bucket}",
-        down="s3 sync --delete --only-show-errors s3://{bucket} {dir}",
-        list="s3 ls --recursive s3://{bucket}"),
+        down="s3 sync --delete --only-show-errors s3://{bucket} {dir}"),
     # --worker-size, --max-parallel-uploads: 16 each by default; more than 64 of the latter is advised against.
     # --disable-multipart-verify: it takes any large object whose ETag is not that of 8 MiB parts for damaged,
-    # and ends with a warning. It can't list: to show what it would do (--dry-run), it asks for each object.
+    # and ends with a warning.
     "s3sync": Tool(
         program="{crates}/bin/s3sync", colour="#c79a2b",
         up="--delete {dir}/ s3://{bucket}/ --target-endpoint-url {endpoint} --target-force-path-style",
@@ -89,7 +84,7 @@ AWS_CONFIG = "[default]\ns3 =\n    max_concurrent_requests = 64\n    max_queue_s
 @dataclasses.dataclass
 class Job:
     what: str
-    kind: str  # up, down or list
+    kind: str  # up or down
     files: int = 0  # none: the real tree, on SeaweedFS
     size: int = 4096
     runs: int = 5
@@ -110,7 +105,8 @@ JOBS = {
     "nothing-10k": Job("10,000 files, nothing to do", "up", 10_000, 0, nothing=True),
     "nothing-100k": Job("100,000 files, nothing to do", "up", 100_000, 0, nothing=True),
     "nothing-1m": Job("1,000,000 files, nothing to do", "up", 1_000_000, 0, runs=3, nothing=True),
-    "list-1m": Job("list 1,000,000, 30 ms a page", "list", 1_000_000, 0, runs=3, **FAR),
+    "nothing-1m-far": Job("1,000,000 files, nothing to do, 30 ms a request", "up", 1_000_000, 0, runs=3,
+                          nothing=True, **FAR),
     "real-up": Job("a real tree up, SeaweedFS", "up", runs=3),
     "real-down": Job("a real tree down, SeaweedFS", "down", runs=3),
 }

@@ -33,9 +33,28 @@ def row(*cells):
     print("|", " | ".join(cells), "|")
 
 
+def overview(table):
+    """A row for each job: everybody's wall time, and what s3keep takes of everything."""
+    names = [name for name in TOOLS if any(name in tools for tools in table.values())]
+    others = [name for name in names if not name.startswith("s3keep")]
+    row("job", "s3keep", "CPU", "memory", "requests", "connections", *others)
+    row("---", *["---:"] * (5 + len(others)))
+    for job, tools in table.items():
+        if own := tools.get("s3keep"):
+            requests = f"{sum(own['requests'].values()):,}" if own["requests"] else ""
+            connections = "" if own["connections"] is None else f"{own['connections']:,}"
+            walls = [tools[name] if name in tools else None for name in others]
+            row(JOBS[job].what, f"**{seconds(own['wall'])}**", seconds(own["cpu"]),
+                f"{own['memory'] / 1e6:,.0f} MB", requests, connections,
+                *("" if it is None else seconds(it["wall"]) if it["outcome"] == "done" else it["outcome"]
+                  for it in walls))
+    print()
+
+
 def tables(record):
     table = medians(record)
     print(f"{record['machine']}; {', '.join(record['packages'])}\n")
+    overview(table)
     row("job", "tool", "wall", "until on the disk", "CPU", "peak memory", "requests", "connections")
     row(*["---"] * 2, *["---:"] * 4, "---", "---:")
     for job, tools in table.items():

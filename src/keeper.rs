@@ -61,7 +61,7 @@ impl Keeper {
     /// # Errors
     /// When a side can't be looked at: no such directory (for a backup), no such bucket, no permission.
     pub fn plan(&self, direction: Direction, on_event: &mut dyn FnMut(Event)) -> Result<Plan> {
-        let (scan, listing) = self.look(direction == Direction::Restore, on_event)?;
+        let (scan, listing) = self.look(Some(direction), on_event)?;
         let clocks = Clocks {
             now: SystemTime::now().into(),
             skew: self.client.skew(),
@@ -121,7 +121,7 @@ impl Keeper {
     /// # Errors
     /// When a side can't be looked at.
     pub fn verify(&self, read_data: bool, on_event: &mut dyn FnMut(Event)) -> Result<Verification> {
-        let (scan, listing) = self.look(false, on_event)?;
+        let (scan, listing) = self.look(None, on_event)?;
         let root = Root::open(&self.config.dir)?;
         let context = verify::Context {
             config: &self.config,
@@ -137,7 +137,7 @@ impl Keeper {
     /// Both sides at once, each in threads of its own.
     fn look(
         &self,
-        may_be_missing: bool,
+        direction: Option<Direction>,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<(Scan, Listing)> {
         on_event(Event::Stage(Stage::Looking));
@@ -146,12 +146,15 @@ impl Keeper {
         // Shared, as the files of one side hint at the objects of the other.
         let scanned = OnceLock::new();
         let scan = || {
-            if may_be_missing && matches!(config.dir.try_exists(), Ok(false)) {
+            if direction == Some(Direction::Restore) && matches!(config.dir.try_exists(), Ok(false))
+            {
                 return Ok(Scan::default());
             }
             scan::scan(&self.files, &config.dir, prefix_len, config.links, &self.cancel)
         };
-        let list = || list::list(&self.client, &config.bucket, config.transfer.workers, &scanned);
+        let workers = config.transfer.workers;
+        let in_ranges = direction == Some(Direction::Backup) || self.client.lists_in_byte_order();
+        let list = || list::list(&self.client, &config.bucket, workers, in_ranges, &scanned);
         let listing = thread::scope(|scope| {
             let listing = scope.spawn(|| self.client.while_watched(list));
             let (scan, failed) = match scan() {

@@ -6,10 +6,14 @@
 //! A store gives 1,000 keys a page, and where the next page begins only with the one before. To list a
 //! large bucket in less than a round trip a page, what is left of it is cut into ranges that are listed
 //! side by side: each begins behind some path ([`guess`] or a file of the local side names one) and goes
-//! on, page after page, until it meets the next one's first key. Only if every range ends just where the
+//! on, page after page, until it meets the next one's first keys. Only if every range ends just where the
 //! next begins are they the whole; for then the store itself went on from one to the other. Where they
 //! don't, or where any page is out of byte order (SeaweedFS lists `a/b` before `a-b`), all is listed
 //! anew, page after page.
+//!
+//! That proves a listing whole where what begins behind a path is what follows it in the store's order. A
+//! store that lists in one order and compares by another could still lose a key. So ranges are for stores
+//! whose order is known, and for backups, where a lost key costs no more than an upload in vain.
 
 use std::{collections::HashSet, mem, sync::OnceLock};
 
@@ -39,14 +43,15 @@ const RANGES: usize = 32;
 /// bucket of a few pages is listed in as many requests, and any other in no more than a third beyond.
 const PAGES_PER_GUESS: usize = 3;
 
-/// Lists the objects of `bucket`: one request per 1,000. Once `scan` is there, its files say where to cut;
-/// where it turns out that there is none, the listing is given up.
+/// Lists the objects of `bucket`: one request per 1,000; `in_ranges`, if it may. Once `scan` is there, its
+/// files say where to cut; where it turns out that there is none, the listing is given up.
 ///
 /// Zero-byte `name/` objects, the directory markers of other tools, are passed over.
 pub(crate) fn list(
     client: &Client,
     bucket: &BucketUrl,
     workers: usize,
+    in_ranges: bool,
     scan: &OnceLock<Option<Scan>>,
 ) -> Result<Listing> {
     let fail = |why: &str| Error::new("list", bucket.to_string(), Cause::Malformed(why.to_owned()));
@@ -54,10 +59,10 @@ pub(crate) fn list(
     let workers = workers.min(RANGES);
     client.begin(workers);
     let limit = || workers.min(client.limit());
-    let mut ranges = Ranges::new(Some(scan), &limit);
+    let mut ranges = Ranges::new(scan, in_ranges, &limit);
     drive(workers, &mut ranges, &page);
     if ranges.failed.is_none() && !ranges.are_whole() {
-        ranges = Ranges::new(None, &limit);
+        ranges = Ranges::new(scan, false, &limit);
         drive(1, &mut ranges, &page);
     }
     if let Some(error) = ranges.failed {
@@ -152,8 +157,8 @@ struct Range {
     tokens: HashSet<String>,
     /// How many pages it has filled since it began or was cut.
     filled: usize,
-    /// The first path behind its end.
-    beyond: Option<Box<[u8]>>,
+    /// What stood behind its end on its last page.
+    beyond: Vec<Found>,
 }
 
 enum Next {
@@ -173,7 +178,7 @@ impl Range {
             next: Next::Ready(from),
             tokens: HashSet::new(),
             filled: 0,
-            beyond: None,
+            beyond: Vec::new(),
         }
     }
 
@@ -193,26 +198,32 @@ struct Ranges<'a> {
     ranges: Vec<Range>,
     /// How many there ever were.
     begun: usize,
-    /// `None`: page after page.
-    scan: Option<&'a OnceLock<Option<Scan>>>,
+    scan: &'a OnceLock<Option<Scan>>,
+    /// Else page after page.
+    may_cut: bool,
     limit: &'a dyn Fn() -> usize,
     /// The most that a page has held.
     page_size: usize,
     /// Something was out of byte order, or refused: what was cut is worth nothing.
-    unfit: bool,
+    distrusted: bool,
     repeats: bool,
     failed: Option<Error>,
 }
 
 impl<'a> Ranges<'a> {
-    fn new(scan: Option<&'a OnceLock<Option<Scan>>>, limit: &'a dyn Fn() -> usize) -> Ranges<'a> {
+    fn new(
+        scan: &'a OnceLock<Option<Scan>>,
+        may_cut: bool,
+        limit: &'a dyn Fn() -> usize,
+    ) -> Ranges<'a> {
         Ranges {
             ranges: vec![Range::new(0, String::new())],
             begun: 1,
             scan,
+            may_cut,
             limit,
             page_size: 1,
-            unfit: false,
+            distrusted: false,
             repeats: false,
             failed: None,
         }
@@ -222,20 +233,23 @@ impl<'a> Ranges<'a> {
         self.ranges.iter().flat_map(|range| &range.pages)
     }
 
-    /// Whether nothing is missing: each range ends where the next that holds anything begins.
+    /// Whether nothing is missing: each range ends with what the next ones begin with, or with the end of
+    /// all.
     fn are_whole(&self) -> bool {
-        let mut follows: Option<&[u8]> = None;
-        !self.unfit
-            && self.ranges.iter().rev().all(|range| {
-                let meets = range.beyond.as_deref() == follows;
-                follows = range.first().or(follows);
-                meets
-            })
+        let meets = |n: usize, range: &Range| {
+            let mut following =
+                self.ranges[n + 1..].iter().flat_map(|range| &range.pages).flatten();
+            let is_next =
+                |found: &Found| following.next().is_some_and(|next| next.path() == found.path());
+            range.beyond.iter().all(is_next)
+                && (!range.beyond.is_empty() || following.next().is_none())
+        };
+        !self.distrusted && self.ranges.iter().enumerate().all(|(n, range)| meets(n, range))
     }
 
     /// Cuts off a part of some range, where one is worth it.
     fn cut(&mut self) -> Option<()> {
-        let files = &self.scan?.get()?.as_ref()?.files;
+        let files = &self.scan.get().filter(|_| self.may_cut)?.as_ref()?.files;
         let ends = self.ranges.iter().skip(1).map(|range| Some(range.after.as_str()));
         let open = self.ranges.iter().zip(ends.chain([None])).enumerate();
         let open =
@@ -270,10 +284,10 @@ impl Flow for Ranges<'_> {
     type Outcome = (usize, Result<Page>);
 
     fn next(&mut self) -> Option<Self::Job> {
-        if let Some(None) = self.scan.and_then(OnceLock::get) {
+        if let Some(None) = self.scan.get() {
             self.failed.get_or_insert_with(Error::interrupted);
         }
-        if self.failed.is_some() || self.unfit || self.repeats {
+        if self.failed.is_some() || self.distrusted || self.repeats {
             return None;
         }
         let is_ready = |range: &Range| matches!(range.next, Next::Ready(_));
@@ -296,9 +310,13 @@ impl Flow for Ranges<'_> {
         let range = &mut self.ranges[n];
         let mut page = match page {
             Ok(page) => page,
-            // Not every store can begin behind a path.
-            Err(error) if n > 0 && range.pages.is_empty() && !error.is_fatal() => {
-                self.unfit = true;
+            // Not every store can begin behind any path.
+            Err(error)
+                if n > 0
+                    && range.pages.is_empty()
+                    && !matches!(error.cause(), Cause::Interrupted | Cause::Credentials(_)) =>
+            {
+                self.distrusted = true;
                 return;
             }
             Err(error) => {
@@ -311,18 +329,14 @@ impl Flow for Ranges<'_> {
         if !(follows || range.id == 0 && range.pages.is_empty())
             || !page.found.is_sorted_by(|a, b| a.path() < b.path())
         {
-            if is_alone {
-                self.scan = None;
-            } else {
-                self.unfit = true;
-            }
+            self.may_cut = false;
+            self.distrusted = !is_alone;
         }
         if let Some(end) = end
             && let at = page.found.partition_point(|found| found.path() <= end.as_bytes())
             && at < page.found.len()
         {
-            range.beyond = Some(page.found[at].path().into());
-            page.found.truncate(at);
+            range.beyond = page.found.split_off(at);
         } else if let Some(token) = page.next {
             self.page_size = self.page_size.max(page.found.len());
             range.filled += 1;
@@ -413,8 +427,10 @@ mod tests {
         keys: Vec<String>,
         page_size: usize,
         order: fn(&str, &str) -> Ordering,
-        /// What begins behind a path is what stands behind it in the order; or what is larger.
+        /// What begins behind a path is what is larger; else, what stands behind it in the order.
         filters: bool,
+        /// Each page is sorted by bytes, whatever the order.
+        sorts_pages: bool,
     }
 
     impl Keys {
@@ -433,8 +449,11 @@ mod tests {
                     self.keys.iter().skip_while(|key| *key != last).skip(1).collect()
                 }
             };
-            let page = &keys[..keys.len().min(self.page_size)];
+            let mut page = keys[..keys.len().min(self.page_size)].to_vec();
             let next = (page.len() < keys.len()).then(|| page.last().map(|key| key.to_string()));
+            if self.sorts_pages {
+                page.sort();
+            }
             let (size, modified) = (1, Timestamp::from_secs(0));
             let object = |key: &&String| {
                 Found::Object(Object {
@@ -463,7 +482,7 @@ mod tests {
     /// What is listed, or `None` where it has to be listed anew; and the number of pages that it took.
     fn listed(store: &Keys, scan: &OnceLock<Option<Scan>>) -> (Option<Vec<String>>, usize) {
         let limit = || 4;
-        let mut ranges = Ranges::new(Some(scan), &limit);
+        let mut ranges = Ranges::new(scan, true, &limit);
         let pages = std::sync::atomic::AtomicUsize::new(0);
         drive(4, &mut ranges, &|(id, from)| {
             pages.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -483,7 +502,7 @@ mod tests {
     }
 
     fn bytewise(keys: Vec<String>, page_size: usize) -> Keys {
-        Keys { keys, page_size, order: |a, b| a.cmp(b), filters: true }
+        Keys { keys, page_size, order: |a, b| a.cmp(b), filters: true, sorts_pages: false }
     }
 
     #[test]
@@ -530,11 +549,13 @@ mod tests {
             files in prop::collection::vec(key(), 0..120),
             page_size in 1usize..12,
             in_tree_order in any::<bool>(),
+            sorts_pages in any::<bool>(),
         ) {
             let mut store = bytewise(keys.iter().cloned().collect(), page_size);
             if in_tree_order {
                 store.order = names::tree_order;
                 store.filters = false;
+                store.sorts_pages = sorts_pages;
                 store.keys.sort_by(|a, b| names::tree_order(a, b));
             }
             let files = if files.len() % 2 == 0 { files } else { store.keys.clone() };

@@ -47,28 +47,36 @@ pub(crate) fn drive<F: Flow>(
         // Moved in, so that every way out of here drops it: that is what tells the workers to stop.
         let job_sender = job_sender;
         let (jobs, outcome_sender) = (jobs, outcome_sender);
-        let mut threads = 0;
+        let (mut most, mut threads) = (workers, 0);
         let mut under_way = 0;
         loop {
-            let limit = workers.min(flow.limit()).max(1);
-            // Somewhat more jobs than workers, so that none has to wait for this thread.
+            let limit = most.min(flow.limit()).max(1);
+            // Somewhat more jobs than workers, so that none has to wait for this thread; but nothing else
+            // holds threads back that there are beyond the limit.
             let spare = if threads <= limit { limit / 4 + 1 } else { 0 };
             while under_way < limit + spare {
                 let Some(job) = flow.next() else { break };
-                if under_way >= threads && threads < limit {
-                    threads += 1;
+                under_way += 1;
+                if under_way > threads && threads < limit {
                     let (jobs, outcomes) = (jobs.clone(), outcome_sender.clone());
-                    scope.spawn(move || {
+                    let work = move || {
                         for job in jobs {
                             let outcome = catch_unwind(AssertUnwindSafe(|| perform(job)));
                             if outcomes.send(outcome).is_err() {
                                 return;
                             }
                         }
-                    });
+                    };
+                    match thread::Builder::new().spawn_scoped(scope, work) {
+                        Ok(_) => threads += 1,
+                        // The system gives no more: those that there are have to do, or this one.
+                        Err(_) => most = threads.max(1),
+                    }
                 }
-                under_way += 1;
-                if job_sender.send(job).is_err() {
+                if threads == 0 {
+                    under_way -= 1;
+                    flow.done(perform(job));
+                } else if job_sender.send(job).is_err() {
                     return;
                 }
             }

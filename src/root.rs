@@ -219,17 +219,17 @@ impl Parent {
 
     /// Renames a file of this directory to the name of the path, in place of what is expected there.
     fn give_name(&self, temporary: &str, expected: Expected) -> Result<(), Cause> {
+        self.check(expected)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if expected == Expected::Nothing {
             use rustix::fs::{RenameFlags, renameat_with};
             let (dir, name) = (&self.dir, self.name.as_str());
             match renameat_with(dir, temporary, dir, name, RenameFlags::NOREPLACE) {
-                // The file system doesn't know how, or what is there has to be named.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::EXIST) => {}
+                // The file system doesn't know how: what was checked a moment ago has to do.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
                 other => return Ok(other.map_err(io::Error::from)?),
             }
         }
-        self.check(expected)?;
         Ok(self.dir.rename(temporary, &self.dir, &self.name)?)
     }
 

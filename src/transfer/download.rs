@@ -102,8 +102,8 @@ impl Mover for Downloader<'_> {
         self.0.client.get(key, &object.etag, object.size, range.clone(), &mut sink)?;
         if let (Some(sums), Some(sum)) = (&download.sums, sink.hasher) {
             sums.add(index, sum, range.end - range.start);
+            root::begin_writing(&download.file, range);
         }
-        root::begin_writing(&download.file, range);
         Ok(())
     }
 

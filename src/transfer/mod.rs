@@ -193,7 +193,7 @@ enum Job<L> {
 
 enum Outcome<L> {
     Published(Vec<(Transfer, Result<Moved>)>),
-    /// What has been tried, and what has not because of a fatal failure before it.
+    /// What has been tried, and what has not because of the failure before it.
     Few(Vec<(Transfer, Result<Moved>)>, Vec<Transfer>),
     Begun(u64, Transfer, Result<L>),
     Piece(u64, Result<()>),
@@ -209,7 +209,11 @@ fn perform<M: Mover>(context: &Context, mover: &M, job: Job<M::Large>) -> Outcom
             let mut transfers = transfers.into_iter();
             for transfer in transfers.by_ref() {
                 let moved = mover.whole(&transfer);
-                let is_last = moved.as_ref().is_err_and(Error::is_fatal);
+                // What is out of reach, or asks to slow down, is so for the others, too.
+                let is_last = moved.as_ref().is_err_and(|error| {
+                    let cause = error.cause();
+                    error.is_fatal() || matches!(cause, Cause::Network(_)) || cause.is_throttling()
+                });
                 tried.push((transfer, moved));
                 if is_last {
                     break;
@@ -237,7 +241,7 @@ const FEWEST: usize = 16;
 
 /// After how many objects in a row, each tried as often as it may be, the server counts as gone: to try all
 /// others as often could take days.
-const LOST: usize = 100;
+const LOST: usize = 1_000;
 
 /// How many small objects make one job at most, and how many bytes they come to: handing a job to a
 /// worker costs about as much as a small file does.
@@ -324,6 +328,9 @@ impl<M: Mover> Course<'_, '_, M> {
     /// A transfer has ended, well or badly.
     fn ended(&mut self, transfer: Transfer, moved: Result<Moved>) {
         self.moving -= 1;
+        if moved.is_ok() {
+            self.lost = 0;
+        }
         match moved {
             Ok(moved) if moved.complete.is_some() => {
                 self.complete.push((transfer, moved));
@@ -346,7 +353,6 @@ impl<M: Mover> Course<'_, '_, M> {
     fn settled(&mut self, transfer: &Transfer, moved: Result<Moved>) {
         match moved {
             Ok(moved) => {
-                self.lost = 0;
                 self.report.transferred.add(moved.bytes);
                 self.report.unchecked += u64::from(!moved.checked);
                 (self.on_event)(Event::Transferred { path: transfer.path(), bytes: moved.bytes });
@@ -446,6 +452,10 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
             && let Some(piece) = self.next_piece()
         {
             return Some(piece);
+        }
+        let beginning = self.large.values().filter(|large| large.steps.is_none()).count();
+        if next_is_large && beginning >= LARGE {
+            return None;
         }
         let Some(transfer) = self.waiting.pop_front() else { return self.last_batch() };
         self.moving += 1;

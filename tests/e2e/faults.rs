@@ -230,17 +230,17 @@ fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
 #[test]
 fn a_server_that_is_gone_for_good_ends_the_run_before_everything_has_been_tried() {
     let world = World::in_process();
-    for n in 0..1_000 {
+    for n in 0..4_000 {
         world.write(&format!("src/{n}"), "x");
     }
     world.store().put("gone", b"kept, as nothing was sent");
     world.store().fault(Fault::on("PutObject").refuse(None));
     let run = world.run("backup src BUCKET --yes --retries 0");
     assert_eq!(run.code, 1, "{run:?}");
-    run.assert_says("100 objects in a row were lost: the rest is not tried");
-    let named = (0..1_000).filter(|n| run.stderr.contains(&format!("upload {n}:"))).count();
-    assert!((100..600).contains(&named), "{named}");
+    run.assert_says("1000 objects in a row were lost: the rest is not tried");
+    let named = (0..4_000).filter(|n| run.stderr.contains(&format!("upload {n}:"))).count();
+    assert!((1_000..2_000).contains(&named), "{named}");
     world.store().clear_faults();
     assert_eq!(world.store().keys(), ["gone"]);
-    world.expect(0, "backup src BUCKET --yes").assert_says("1000 uploaded");
+    world.expect(0, "backup src BUCKET --yes").assert_says("4000 uploaded");
 }

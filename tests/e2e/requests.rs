@@ -1,6 +1,9 @@
 //! What a run costs: requests and connections, counted.
 
-use crate::support::{World, files, store::Fault};
+use crate::support::{
+    World, files,
+    store::{Fault, Request},
+};
 
 fn with_files(count: usize) -> World {
     let world = World::in_process();
@@ -58,20 +61,23 @@ fn a_large_bucket_is_listed_side_by_side_for_little_more_than_a_request_a_page()
     let world = with_files(3_000);
     world.expect(0, "backup src BUCKET --yes");
     world.store().set_page_size(50);
-    for (line, most) in [
-        // Nothing is known of what is there: a request in vain for three pages at most.
-        ("restore BUCKET back --yes", 60 + 20),
+    world.write("other/file", "nothing of what is there");
+    for (line, most, in_ranges) in [
         // The local files say where to cut: all but one of a page are new.
-        ("backup src BUCKET --yes", 3_000 / 49 + 2),
-        ("restore BUCKET back --yes", 3_000 / 49 + 2),
+        ("backup src BUCKET --yes", 3_000 / 49 + 2, true),
+        // Nothing is known of what is there: a request in vain for three pages at most.
+        ("backup other BUCKET --mock --max-delete 100%", 60 + 20, true),
+        // A key that were lost would be missing in what is restored: no such store's order is sure enough.
+        ("restore BUCKET back --yes", 60, false),
     ] {
         world.store().clear_requests();
         let run = world.expect(0, line);
         let lists = world.store().requests_of("ListObjectsV2");
         assert!((60..=most).contains(&lists.len()), "{line}: {}", lists.len());
-        assert!(lists.iter().any(|list| list.query.contains_key("start-after")), "{line}");
-        if !world.store().requests().iter().any(|request| request.operation == "GetObject") {
-            run.assert_nothing_to_do();
+        let begins_behind = |list: &Request| list.query.contains_key("start-after");
+        assert_eq!(lists.iter().any(begins_behind), in_ranges, "{line}");
+        if line.starts_with("backup other") {
+            run.assert_says("3000 to delete");
         }
     }
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
