@@ -98,11 +98,11 @@ impl Mover for Downloader<'_> {
         let Download { object, key, .. } = download;
         let range = part_range(object.size, download.part_size, index);
         let hasher = download.sums.as_ref().map(PieceSums::hasher);
-        let mut sink = Piece { context: self.0, file: &download.file, hasher };
+        let begun = range.start;
+        let mut sink = Piece { context: self.0, file: &download.file, hasher, begun };
         self.0.client.get(key, &object.etag, object.size, range.clone(), &mut sink)?;
         if let (Some(sums), Some(sum)) = (&download.sums, sink.hasher) {
             sums.add(index, sum, range.end - range.start);
-            root::begin_writing(&download.file, range);
         }
         Ok(())
     }
@@ -192,26 +192,43 @@ impl Sink for Checked<'_> {
         if let Some((_, Some(hasher))) = &mut self.state {
             hasher.update(bytes);
         }
-        Piece { context: self.context, file: self.file, hasher: None }.write(offset, bytes)
+        write(self.context, self.file, offset, bytes)
     }
 }
+
+fn write(context: &Context, file: &File, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
+    file.write_all_at(bytes, offset)?;
+    context.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The system is told to begin with the disk whenever as many bytes of a piece have come: whoever waits
+/// for the disk at the end has less to wait for then.
+const WRITE_BEHIND: u64 = 4 << 20;
 
 /// Writes what arrives of a piece, and hashes it on the way where that is of use.
 struct Piece<'a> {
     context: &'a Context<'a>,
     file: &'a File,
     hasher: Option<Hasher>,
+    /// Up to where the system has been told to write.
+    begun: u64,
 }
 
 impl Sink for Piece<'_> {
     fn head(&mut self, _: &Head) {}
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
+        write(self.context, self.file, offset, bytes)?;
+        // Without a hasher, the file is read again to be checked, and had better stay in memory.
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
+            let end = offset + bytes.len() as u64;
+            if end - self.begun >= WRITE_BEHIND {
+                root::begin_writing(self.file, self.begun..end);
+                self.begun = end;
+            }
         }
-        self.file.write_all_at(bytes, offset)?;
-        self.context.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 }
