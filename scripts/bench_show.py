@@ -123,8 +123,8 @@ def draw(record, to):
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.margins(x=0.15, y=0.01)
     seen = {tool: seen[tool] for tool in TOOLS if tool in seen}
-    figure.legend(seen.values(), seen, ncols=len(seen), loc="upper center", frameon=False, fontsize=8)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))
+    figure.legend(seen.values(), seen, ncols=4, loc="upper center", frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.5 / figure.get_figheight()))
     figure.savefig(to, transparent=True, metadata={"Date": None})
 
 
