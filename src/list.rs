@@ -58,7 +58,7 @@ pub(crate) fn list(
     let page = |(id, from): (usize, ListFrom)| (id, page(client, bucket, &from));
     let workers = workers.min(RANGES);
     client.begin(workers);
-    let limit = || workers.min(client.limit());
+    let limit = || client.limit();
     let mut ranges = Ranges::new(scan, in_ranges, &limit);
     drive(workers, &mut ranges, &page);
     if ranges.failed.is_none() && !ranges.are_whole() {

@@ -63,7 +63,10 @@ impl State {
     }
 
     pub(crate) fn of(file: &fs::File) -> io::Result<State> {
-        let metadata = file.metadata()?;
+        State::told_by(&file.metadata()?)
+    }
+
+    fn told_by(metadata: &fs::Metadata) -> io::Result<State> {
         Ok(State { size: metadata.len(), modified: metadata.modified()?.into() })
     }
 }
@@ -115,7 +118,7 @@ impl Root {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a file"));
         }
-        let state = State { size: metadata.len(), modified: metadata.modified()?.into() };
+        let state = State::told_by(&metadata)?;
         Ok((file, state))
     }
 

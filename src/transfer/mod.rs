@@ -2,8 +2,7 @@
 //!
 //! Small objects are one request each, and a few of them one job while there are many. Large ones are cut
 //! up, and their pieces spread over the workers: a job begins it, one job a piece follows, one finishes it,
-//! or gives it up. Upload and download are the
-//! same course with different steps ([`Mover`]).
+//! or gives it up. Upload and download are the same course with different steps ([`Mover`]).
 
 mod cut_off;
 mod delete;
