@@ -17,6 +17,9 @@ const BEGIN: usize = 64;
 /// same processors.
 const NEAR: Duration = Duration::from_millis(10);
 
+/// A server that has never taken less is far, beyond doubt.
+const FAR: Duration = Duration::from_millis(20);
+
 pub(super) struct Throttle {
     most: AtomicUsize,
     /// What `state` says, to be read without its lock.
@@ -42,7 +45,7 @@ impl Throttle {
     /// Something begins that has at most `most` requests under way.
     pub(super) fn begin(&self, most: usize) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_far = state.least.is_some_and(|least| least >= NEAR);
+        let is_far = state.least.is_some_and(|least| least >= FAR);
         let begin = if is_far { most } else { most.min(BEGIN) };
         *state = State { limit: begin as f64, usual: Duration::ZERO, cut: None, ..*state };
         self.most.store(most, Ordering::Relaxed);
@@ -137,7 +140,7 @@ mod tests {
         throttle.begin(256);
         assert_eq!(throttle.limit(), BEGIN, "it was near once");
         let throttle = Throttle::new();
-        throttle.answered(NEAR);
+        throttle.answered(FAR);
         throttle.begin(256);
         assert_eq!(throttle.limit(), 256);
     }
