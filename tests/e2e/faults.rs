@@ -204,7 +204,7 @@ fn a_damaged_range_of_a_large_object_is_fetched_again() {
 #[test]
 fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
     let world = World::in_process();
-    for n in 0..500 {
+    for n in 0..1_000 {
         world.write(&format!("src/{n}"), format!("{n}"));
     }
     for (line, operation) in
@@ -214,14 +214,15 @@ fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
         let too_many = Fault::on(operation).when(|request| request.under_way > 8);
         world.store().fault(too_many.status(503, "SlowDown"));
         world.store().fault(Fault::on(operation).delay(Duration::from_millis(10)));
-        world.expect(0, line).assert_says("500 ");
+        world.expect(0, line).assert_says("1000 ");
         world.store().clear_faults();
         let requests = world.store().requests_of(operation);
         let refused =
             |requests: &[Request]| requests.iter().filter(|request| request.status == 503).count();
-        assert!(refused(&requests[..50]) > 10, "there is reason to give way");
-        // One in thirty, where it would be one in seven if nobody gave way.
-        let later = &requests[100..];
+        assert!(refused(&requests[..100]) > 10, "there is reason to give way");
+        // How many it begins with depends on how busy this machine is; what it ends with does not. One in
+        // thirty is refused then, where it would be one in seven if nobody gave way.
+        let later = &requests[requests.len() - 500..];
         assert!(refused(later) * 12 < later.len(), "{line}: {} of {}", refused(later), later.len());
     }
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
