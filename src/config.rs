@@ -104,7 +104,7 @@ pub struct TransferConfig {
 impl Default for TransferConfig {
     fn default() -> TransferConfig {
         TransferConfig {
-            workers: 256,
+            workers: 512,
             part_size: 16 << 20,
             no_sync: false,
             checksum: Checksum::default(),

@@ -154,16 +154,18 @@ impl Client {
 
     /// Tries until it works, until it can't, or until it has been tried often enough: with capped
     /// exponential backoff and full jitter
-    /// (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
+    /// (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>). A server that only
+    /// asks to slow down works: it is tried more often, for it takes some rounds to find its pace.
     pub(super) fn retry<T>(
         &self,
         action: &'static str,
         subject: impl Into<String>,
         mut attempt: impl FnMut() -> Result<T, Cause>,
     ) -> Result<T> {
-        let mut failed = 0;
+        let (mut failed, mut refused) = (0, 0);
         loop {
             self.cancel.check()?;
+            let turn = self.throttle.turn(&self.cancel);
             let sent = Instant::now();
             let cause = match attempt() {
                 Ok(done) => {
@@ -172,12 +174,19 @@ impl Client {
                 }
                 Err(cause) => cause,
             };
-            if cause.is_throttling() {
+            drop(turn);
+            let is_throttling = cause.is_throttling();
+            if is_throttling {
                 self.throttle.slow_down(sent, Instant::now());
             }
             // Whoever shuts the connections down makes every request fail, in some way or other.
             self.cancel.check()?;
-            if failed >= self.retries || !cause.is_retryable() {
+            let is_last = if is_throttling {
+                refused >= self.retries.saturating_mul(PATIENCE)
+            } else {
+                failed >= self.retries
+            };
+            if is_last || !cause.is_retryable() {
                 let cause = match cause {
                     Cause::Network(why) => {
                         Cause::Network(format!("{}: {why}", self.address().server()))
@@ -186,8 +195,8 @@ impl Client {
                 };
                 return Err(Error::new(action, subject, cause));
             }
-            self.cancel.sleep(backoff(failed, &cause, fastrand::f64()));
-            failed += 1;
+            self.cancel.sleep(backoff(failed + refused, &cause, fastrand::f64()));
+            *if is_throttling { &mut refused } else { &mut failed } += 1;
         }
     }
 
@@ -437,6 +446,10 @@ fn clock_offset(date: i64, before: i64, after: i64) -> (i64, i64) {
 
 /// The SHA-256 of nothing.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// How many times as often as after another failure a request is tried again when the server asks to slow
+/// down.
+const PATIENCE: u32 = 4;
 
 /// The longest pause between two tries.
 const MAX_PAUSE: Duration = Duration::from_secs(20);

@@ -1,14 +1,16 @@
-//! How many requests are under way at a time: as TCP does with its window (RFC 5681), it begins with some
-//! (with all, where the server is known to be far), doubles them with every round that shows the server to
-//! be far, halves them when the server asks to slow down, and from then on adds one a round.
+//! How many requests are under way at a time: as TCP does with its window (RFC 5681), it begins with some,
+//! (with more, where the server is known to be far), doubles them with every round that shows the server to
+//! be far rather than busy, halves them when the server asks to slow down, and from then on adds one a round.
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use crate::cancel::Cancel;
 
 /// How many requests it begins with.
 const BEGIN: usize = 64;
@@ -17,14 +19,24 @@ const BEGIN: usize = 64;
 /// same processors.
 const NEAR: Duration = Duration::from_millis(10);
 
-/// A server that has never taken less is far, beyond doubt.
-const FAR: Duration = Duration::from_millis(20);
+/// One that takes so many times as long as it once took is busy: more requests would only wait in its queue
+/// (as TCP Vegas tells the one from the other).
+const BUSY: u32 = 4;
+
+/// A server that has never taken less is far, beyond doubt: so many requests it gets at once.
+const FAR: (Duration, usize) = (Duration::from_millis(20), 256);
+
+/// How often those that wait for their turn look whether a stop was asked for.
+const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) struct Throttle {
     most: AtomicUsize,
     /// What `state` says, to be read without its lock.
     limit: AtomicUsize,
+    under_way: AtomicUsize,
+    waiting: AtomicUsize,
     state: Mutex<State>,
+    room: Condvar,
 }
 
 struct State {
@@ -36,17 +48,41 @@ struct State {
     cut: Option<Instant>,
 }
 
+/// One request under way, until it is dropped.
+pub(super) struct Turn<'a>(&'a Throttle);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+        if self.0.waiting.load(Ordering::SeqCst) > 0 {
+            // Taking the lock keeps the wake-up from falling between a waiter's look and its sleep.
+            drop(self.0.state());
+            self.0.room.notify_one();
+        }
+    }
+}
+
 impl Throttle {
     pub(super) fn new() -> Throttle {
-        let state = Mutex::new(State { limit: 1.0, usual: Duration::ZERO, least: None, cut: None });
-        Throttle { most: AtomicUsize::new(1), limit: AtomicUsize::new(1), state }
+        Throttle {
+            most: AtomicUsize::new(1),
+            limit: AtomicUsize::new(1),
+            under_way: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            state: Mutex::new(State { limit: 1.0, usual: Duration::ZERO, least: None, cut: None }),
+            room: Condvar::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something begins that has at most `most` requests under way.
     pub(super) fn begin(&self, most: usize) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_far = state.least.is_some_and(|least| least >= FAR);
-        let begin = if is_far { most } else { most.min(BEGIN) };
+        let mut state = self.state();
+        let is_far = state.least.is_some_and(|least| least >= FAR.0);
+        let begin = most.min(if is_far { FAR.1 } else { BEGIN });
         *state = State { limit: begin as f64, usual: Duration::ZERO, cut: None, ..*state };
         self.most.store(most, Ordering::Relaxed);
         self.limit.store(begin, Ordering::Relaxed);
@@ -57,6 +93,29 @@ impl Throttle {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// Waits until one more request may be under way, or a stop was asked for.
+    pub(super) fn turn(&self, cancel: &Cancel) -> Turn<'_> {
+        let has_room = || {
+            let one_more = |under_way| (under_way < self.limit()).then_some(under_way + 1);
+            self.under_way.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_ok()
+        };
+        if has_room() {
+            return Turn(self);
+        }
+        let mut state = self.state();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        while !has_room() {
+            if cancel.is_cancelled() {
+                self.under_way.fetch_add(1, Ordering::SeqCst);
+                break;
+            }
+            let woken = self.room.wait_timeout(state, LOOK);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        Turn(self)
+    }
+
     fn is_open(&self) -> bool {
         self.limit() >= self.most.load(Ordering::Relaxed)
     }
@@ -64,7 +123,7 @@ impl Throttle {
     /// The server has asked for less, in answer to a request that was sent at `sent`. Requests that were
     /// under way at the last cut are refused together, and count as one refusal.
     pub(super) fn slow_down(&self, sent: Instant, now: Instant) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if state.cut.is_none_or(|cut| sent >= cut) {
             state.cut = Some(now);
             state.limit = (state.limit / 2.0).max(1.0);
@@ -77,8 +136,9 @@ impl Throttle {
         // One more or less doesn't matter.
         let Ok(mut state) = self.state.try_lock() else { return };
         state.usual = state.usual * 15 / 16 + took / 16;
-        state.least = Some(state.least.map_or(took, |least| least.min(took)));
-        if state.cut.is_none() && state.usual >= NEAR {
+        let least = state.least.map_or(took, |least| least.min(took));
+        state.least = Some(least);
+        if state.cut.is_none() && state.usual >= NEAR && state.usual < least * BUSY {
             self.grow(&mut state, 1.0);
         }
     }
@@ -88,7 +148,7 @@ impl Throttle {
         if self.is_open() {
             return;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if state.cut.is_some() {
             let by = 1.0 / state.limit;
             self.grow(&mut state, by);
@@ -127,9 +187,9 @@ mod tests {
     fn doubles_with_every_round_while_the_server_is_far() {
         let throttle = Throttle::new();
         throttle.begin(256);
-        (0..1_000).for_each(|_| throttle.answered(NEAR / 2));
+        (0..1_000).for_each(|_| throttle.answered(NEAR * 4 / 5));
         assert_eq!(throttle.limit(), BEGIN);
-        throttle.answered(NEAR * 8);
+        throttle.answered(NEAR * 2);
         assert_eq!(throttle.limit(), BEGIN, "only one of many");
         (0..BEGIN).for_each(|_| throttle.answered(NEAR * 3));
         assert!((2 * BEGIN - 10..=2 * BEGIN).contains(&throttle.limit()));
@@ -139,9 +199,37 @@ mod tests {
         assert_eq!(throttle.limit(), 8);
         throttle.begin(256);
         assert_eq!(throttle.limit(), BEGIN, "it was near once");
+        throttle.answered(NEAR / 10);
+        (0..1_000).for_each(|_| throttle.answered(NEAR * 3));
+        assert_eq!(throttle.limit(), BEGIN, "it is only busy");
         let throttle = Throttle::new();
-        throttle.answered(FAR);
-        throttle.begin(256);
-        assert_eq!(throttle.limit(), 256);
+        throttle.answered(FAR.0);
+        throttle.begin(1_000);
+        assert_eq!(throttle.limit(), FAR.1);
+    }
+
+    #[test]
+    fn never_more_at_a_time_than_the_limit() {
+        let (throttle, cancel) = (Throttle::new(), Cancel::new());
+        throttle.begin(3);
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let _turn = throttle.turn(&cancel);
+                        let busy = now.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(busy, Ordering::SeqCst);
+                        std::thread::sleep(Duration::from_micros(200));
+                        now.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), 3);
+        // Who is asked to stop does not wait.
+        let _turns = [0; 3].map(|_| throttle.turn(&cancel));
+        cancel.cancel();
+        drop(throttle.turn(&cancel));
     }
 }
