@@ -48,7 +48,11 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 async fn main() -> io::Result<()> {
     let port = std::env::args().nth(1).map_or(Ok(0), |port| port.parse());
     let port = port.map_err(|_| io::Error::other("PORT must be a number"))?;
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], port).into())?;
+    // Far stores don't drop whom they can't greet at once, and neither does this one while its clients keep
+    // all processors busy.
+    let listener = socket.listen(4_096)?;
     println!("listening on http://{}", listener.local_addr()?);
     let store = Arc::new(Store::default());
     loop {

@@ -9,6 +9,7 @@ use std::{
     num::NonZeroU64,
     ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
@@ -149,7 +150,7 @@ impl Root {
         let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(dir) = self.directory_at_once(dirs) {
-            return Ok(Parent { dir, name: name.to_owned() });
+            return Ok(Parent { dir: Arc::new(dir), name: name.to_owned() });
         }
         let mut dir = self.dir.try_clone()?;
         for step in dirs.split('/').filter(|step| !step.is_empty()) {
@@ -166,7 +167,20 @@ impl Root {
                 other => other?,
             };
         }
-        Ok(Parent { dir, name: name.to_owned() })
+        Ok(Parent { dir: Arc::new(dir), name: name.to_owned() })
+    }
+
+    /// As [`parent`](Root::parent), but for the walk where the file before was in the same directory.
+    fn parent_near(&self, path: &str, create: bool, nearby: &mut Nearby) -> io::Result<Parent> {
+        let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if let Some((of, dir)) = &nearby.0
+            && of == dirs
+        {
+            return Ok(Parent { dir: Arc::clone(dir), name: name.to_owned() });
+        }
+        let parent = self.parent(path, create)?;
+        nearby.0 = Some((dirs.to_owned(), Arc::clone(&parent.dir)));
+        Ok(parent)
     }
 
     /// What [`parent`](Root::parent) reaches step by step, in one call. `None` where that doesn't work, for
@@ -184,9 +198,13 @@ impl Root {
 
 /// An open directory and the name in it that a path ends with.
 pub(crate) struct Parent {
-    dir: Dir,
+    dir: Arc<Dir>,
     name: String,
 }
+
+/// The directory of the file before, open for its neighbours.
+#[derive(Default)]
+pub(crate) struct Nearby(Option<(String, Arc<Dir>)>);
 
 impl Parent {
     /// Makes a new file beside the one that it will become, with room for `size` bytes. What replaces a
@@ -222,17 +240,18 @@ impl Parent {
 
     /// Renames a file of this directory to the name of the path, in place of what is expected there.
     fn give_name(&self, temporary: &str, expected: Expected) -> Result<(), Cause> {
-        self.check(expected)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if expected == Expected::Nothing {
             use rustix::fs::{RenameFlags, renameat_with};
-            let (dir, name) = (&self.dir, self.name.as_str());
+            let (dir, name) = (&*self.dir, self.name.as_str());
             match renameat_with(dir, temporary, dir, name, RenameFlags::NOREPLACE) {
-                // The file system doesn't know how: what was checked a moment ago has to do.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-                other => return Ok(other.map_err(io::Error::from)?),
+                Ok(()) => return Ok(()),
+                // There is something after all, or the file system doesn't know how.
+                Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
             }
         }
+        self.check(expected)?;
         Ok(self.dir.rename(temporary, &self.dir, &self.name)?)
     }
 
@@ -350,33 +369,23 @@ impl Root {
         path: &str,
         replaces_file: bool,
         size: u64,
+        nearby: &mut Nearby,
     ) -> io::Result<Temporary> {
         if self.largest_file.is_some_and(|limit| size > limit) {
             return Err(Errno::FBIG.into());
         }
-        let temporary = self.parent(path, true)?.temporary(replaces_file)?;
+        let temporary = self.parent_near(path, true, nearby)?.temporary(replaces_file)?;
         reserve(&temporary.file, size)?;
         Ok(temporary)
     }
 
-    /// Gives a file its final name, in place of what was expected to be there. `parent` is that of the
-    /// file before, if any, and serves again for its neighbours.
-    pub(crate) fn publish(
-        &self,
-        complete: &Complete,
-        parent: &mut Option<(String, Parent)>,
-    ) -> Result<(), Cause> {
-        let (dirs, name) = complete.path.rsplit_once('/').unwrap_or(("", &complete.path));
-        let mut at = match parent.take() {
-            Some((of, at)) if of == dirs => at,
-            _ => self.parent(&complete.path, false)?,
-        };
-        at.name = name.to_owned();
-        let published = at.give_name(&complete.name, complete.expected);
+    /// Gives a file its final name, in place of what was expected to be there.
+    pub(crate) fn publish(&self, complete: &Complete, nearby: &mut Nearby) -> Result<(), Cause> {
+        let parent = self.parent_near(&complete.path, false, nearby)?;
+        let published = parent.give_name(&complete.name, complete.expected);
         if published.is_err() {
-            let _ = at.dir.remove_file(&complete.name);
+            let _ = parent.dir.remove_file(&complete.name);
         }
-        *parent = Some((dirs.to_owned(), at));
         published
     }
 

@@ -13,7 +13,7 @@ use crate::{
     entry::Object,
     error::{Cause, Error, Result},
     plan::Transfer,
-    root::{self, Expected, State, Temporary},
+    root::{self, Expected, Nearby, State, Temporary},
     s3::{Hasher, Head, Sink},
 };
 
@@ -49,9 +49,9 @@ fn expected(transfer: &Transfer) -> Expected {
 impl Mover for Downloader<'_> {
     type Large = Download;
 
-    fn whole(&self, transfer: &Transfer) -> Result<Moved> {
+    fn whole(&self, transfer: &Transfer, nearby: &mut Nearby) -> Result<Moved> {
         let object = planned(transfer)?;
-        let temporary = self.temporary(transfer)?;
+        let temporary = self.temporary(transfer, nearby)?;
         let key = self.0.key(&object.path);
         let mut sink = Checked { context: self.0, file: &temporary.file, state: None };
         self.0.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
@@ -73,7 +73,7 @@ impl Mover for Downloader<'_> {
         let object = planned(transfer)?;
         let key = self.0.key(&object.path);
         let proof = Proof::of_head(&self.0.client.head(&key)?);
-        let temporary = self.temporary(transfer)?;
+        let temporary = self.temporary(transfer, &mut Nearby::default())?;
         let fail = |error| Error::new("create file", transfer.path(), Cause::Io(error));
         temporary.file.set_len(object.size).map_err(fail)?;
         let file = temporary.file.try_clone().map_err(fail)?;
@@ -129,13 +129,13 @@ fn take(download: &Download) -> Option<Temporary> {
 }
 
 impl Downloader<'_> {
-    fn temporary(&self, transfer: &Transfer) -> Result<Temporary> {
+    fn temporary(&self, transfer: &Transfer, nearby: &mut Nearby) -> Result<Temporary> {
         let path = transfer.path();
         let replaces_file = matches!(expected(transfer), Expected::File(_));
         let size = transfer.object.as_ref().map_or(0, |object| object.size);
         self.0
             .root
-            .temporary(path, replaces_file, size)
+            .temporary(path, replaces_file, size, nearby)
             .map_err(|error| Error::new("create file", path, error))
     }
 

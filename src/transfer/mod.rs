@@ -11,6 +11,7 @@ mod parts;
 mod upload;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashSet, VecDeque},
     mem,
     sync::{
@@ -30,7 +31,7 @@ use crate::{
     plan::{Count, Direction, Plan, Transfer},
     pool::{Flow, drive},
     report::{Event, Progress, Report, Stage},
-    root::{Complete, Root},
+    root::{Complete, Nearby, Root},
     s3::Client,
 };
 
@@ -64,8 +65,8 @@ trait Mover: Sync {
     /// A large object under way.
     type Large: Send + Sync;
 
-    /// Moves a small object at once.
-    fn whole(&self, transfer: &Transfer) -> Result<Moved>;
+    /// Moves a small object at once. `nearby` is left behind for the next one.
+    fn whole(&self, transfer: &Transfer, nearby: &mut Nearby) -> Result<Moved>;
     /// Begins a large one.
     fn begin(&self, transfer: &Transfer) -> Result<Self::Large>;
     /// How many pieces it has.
@@ -95,7 +96,11 @@ pub(crate) fn run(context: &Context, plan: Plan, on_event: &mut dyn FnMut(Event)
     let unswept = report.failed;
     let direction = plan.direction;
     let mut transfers = plan.transfers;
-    transfers.sort_by_key(|transfer| std::cmp::Reverse(transfer.size(direction)));
+    // Small ones keep their order, so that neighbours are moved together.
+    transfers.sort_by_key(|transfer| match transfer.size(direction) {
+        small if small <= FEW.1 => Reverse(0),
+        large => Reverse(large),
+    });
     match direction {
         Direction::Backup => {
             let cut_off = cut_off::find(context, &transfers, &mut report, on_event);
@@ -206,8 +211,9 @@ fn perform<M: Mover>(context: &Context, mover: &M, job: Job<M::Large>) -> Outcom
         Job::Few(transfers) => {
             let mut tried = Vec::with_capacity(transfers.len());
             let mut transfers = transfers.into_iter();
+            let mut nearby = Nearby::default();
             for transfer in transfers.by_ref() {
-                let moved = mover.whole(&transfer);
+                let moved = mover.whole(&transfer, &mut nearby);
                 // What is out of reach, or asks to slow down, is so for the others, too.
                 let is_last = moved.as_ref().is_err_and(|error| {
                     let cause = error.cause();
@@ -258,13 +264,13 @@ const LARGE: usize = 4;
 fn publish(context: &Context, mut batch: Vec<(Transfer, Moved)>) -> Vec<(Transfer, Result<Moved>)> {
     let synced = context.sync();
     batch.sort_unstable_by(|(a, _), (b, _)| a.path().cmp(b.path()));
-    let mut parent = None;
+    let mut nearby = Nearby::default();
     let publish = |(transfer, moved): (Transfer, Moved)| {
         let Some(complete) = &moved.complete else { return (transfer, Ok(moved)) };
         let published = match &synced {
             Ok(()) => context
                 .root
-                .publish(complete, &mut parent)
+                .publish(complete, &mut nearby)
                 .map_err(|cause| Error::new("download", transfer.path(), cause)),
             Err(error) => {
                 context.root.discard(complete);
@@ -393,7 +399,7 @@ impl<M: Mover> Course<'_, '_, M> {
 
     /// A small object, and as many more as leave enough for the other workers.
     fn and_a_few_more(&mut self, first: Transfer) -> Vec<Transfer> {
-        let share = self.waiting.len() / (4 * self.workers);
+        let share = self.waiting.len() / (4 * self.workers.min(self.limit()).max(1));
         let mut bytes = first.size(self.direction);
         let mut few = vec![first];
         while few.len() < share.min(FEW.0)

@@ -18,7 +18,7 @@ use crate::{
     entry::{self, ETag, Timestamp},
     error::{Cause, Error, Result},
     plan::Transfer,
-    root::State,
+    root::{Nearby, State},
     s3::{ListedPart, OpenUpload, Payload, UploadedPart},
 };
 
@@ -152,7 +152,7 @@ impl Uploader<'_> {
 impl Mover for Uploader<'_> {
     type Large = Upload;
 
-    fn whole(&self, transfer: &Transfer) -> Result<Moved> {
+    fn whole(&self, transfer: &Transfer, _: &mut Nearby) -> Result<Moved> {
         self.small(transfer)
     }
 
