@@ -2,12 +2,20 @@
 //!
 //! A listing is whole or an error. A key that a listing lost would be deleted locally by a restore, so
 //! what looks wrong (a page that repeats, a key that comes twice) ends the run.
+//!
+//! A store gives 1,000 keys a page, and where the next page begins only with the one before. To list a
+//! large bucket in less than a round trip a page, parts of it are listed side by side: [`ranges`] where the
+//! order in which the store lists is known or a lost key does no harm, [`prefixes`] else.
 
+mod prefixes;
 mod ranges;
 
-use std::sync::OnceLock;
+use std::{collections::HashSet, mem, sync::OnceLock};
 
-use self::ranges::Ranges;
+use self::{
+    prefixes::{Ask, Prefixes},
+    ranges::Ranges,
+};
 use crate::{
     entry::{Object, SkipReason, Skipped},
     error::{Cause, Error, Result},
@@ -26,12 +34,13 @@ pub struct Listing {
     pub skipped: Vec<Skipped>,
 }
 
-/// How many ranges are listed side by side at most: what a page costs to read keeps a processor busy
-/// long before the network is.
-const RANGES: usize = 32;
+/// How many requests are under way at most: what a page costs to read keeps a processor busy long before
+/// the network is.
+const SIDE_BY_SIDE: usize = 32;
 
-/// Lists the objects of `bucket`: one request per 1,000; `in_ranges`, if it may. Once `scan` is there, its
-/// files say where to cut; where it turns out that there is none, the listing is given up.
+/// Lists the objects of `bucket`: one request per 1,000, and some more where that saves time. `in_ranges`,
+/// if it may: once `scan` is there, its files say where to cut. Where `scan` turns out to be none, the
+/// listing is given up.
 ///
 /// Zero-byte `name/` objects, the directory markers of other tools, are passed over.
 pub(crate) fn list(
@@ -42,26 +51,32 @@ pub(crate) fn list(
     scan: &OnceLock<Option<Scan>>,
 ) -> Result<Listing> {
     let fail = |why: &str| Error::new("list", bucket.to_string(), Cause::Malformed(why.to_owned()));
-    let page = |(id, from): (usize, ListFrom)| (id, page(client, bucket, &from));
-    let workers = workers.min(RANGES);
+    let workers = workers.min(SIDE_BY_SIDE);
     client.begin(workers);
     let limit = || client.limit();
-    let mut ranges = Ranges::new(scan, in_ranges, &limit);
-    drive(workers, &mut ranges, &page);
-    if ranges.failed.is_none() && !ranges.are_whole() {
-        ranges = Ranges::new(scan, false, &limit);
-        drive(1, &mut ranges, &page);
+    let mut pages = Pages::new(ListFrom::Beginning);
+    if in_ranges {
+        let mut ranges = Ranges::new(scan, &limit);
+        drive(workers, &mut ranges, &|(id, from)| (id, page(client, bucket, "", &from)));
+        pages = ranges.into_pages()?;
     }
-    if let Some(error) = ranges.failed {
-        return Err(error);
+    // What doesn't fit together is listed anew, in one.
+    for may_split in [workers > 1, false] {
+        if !pages.are_all() {
+            let mut prefixes = Prefixes::new(pages, may_split, scan, &limit);
+            drive(workers, &mut prefixes, &|ask: Ask| {
+                let page = page(client, bucket, &ask.dir, &ask.from);
+                (ask, page)
+            });
+            pages = prefixes.into_pages()?;
+        }
     }
-    if ranges.repeats {
+    if !pages.are_all() {
         return Err(fail("the listing repeats a page"));
     }
     let mut listing = Listing::default();
-    let count = ranges.pages().map(Vec::len).sum();
-    listing.objects.reserve_exact(count);
-    for found in ranges.ranges.into_iter().flat_map(|range| range.pages).flatten() {
+    listing.objects.reserve_exact(pages.found.iter().map(Vec::len).sum());
+    for found in pages.found.into_iter().flatten() {
         match found {
             Found::Object(object) => listing.objects.push(object),
             Found::Other(_, skipped) => listing.skipped.extend(skipped),
@@ -108,6 +123,11 @@ impl Found {
         })
     }
 
+    /// Whether a listing is the same without it.
+    fn is_nothing(&self) -> bool {
+        matches!(self, Found::Other(_, None))
+    }
+
     fn path(&self) -> &[u8] {
         match self {
             Found::Object(object) => object.path.as_bytes(),
@@ -116,19 +136,95 @@ impl Found {
     }
 }
 
+/// One answer to a listing.
 struct Page {
     found: Vec<Found>,
+    /// The common prefixes, without that of the run; `None` if that can't be said of each.
+    dirs: Option<Vec<String>>,
     next: Option<String>,
 }
 
-fn page(client: &Client, bucket: &BucketUrl, from: &ListFrom) -> Result<Page> {
+/// Lists what stands under `dir`, which is nothing, or a path that ends in `/`.
+fn page(client: &Client, bucket: &BucketUrl, dir: &str, from: &ListFrom) -> Result<Page> {
     let prefix = bucket.prefix();
-    let page = client.list_page(prefix, from)?;
-    let found = page.objects.into_iter().map(|listed| Found::new(listed, prefix));
+    let page = client.list_page(&format!("{prefix}{dir}"), from)?;
+    let found = page.objects.into_iter().map(|listed| {
+        let found = Found::new(listed, prefix)?;
+        found.path().starts_with(dir.as_bytes()).then_some(found)
+    });
     let found: Option<Vec<Found>> = found.collect();
     let found = found.ok_or_else(|| {
         let why = "a key that does not begin with the prefix";
         Error::new("list", bucket.to_string(), Cause::Malformed(why.to_owned()))
     })?;
-    Ok(Page { found, next: page.next })
+    let dirs = page.prefixes.into_iter();
+    let dirs = dirs.map(|dir| Some(dir.ok()?.strip_prefix(prefix)?.to_owned())).collect();
+    Ok(Page { found, dirs, next: page.next })
+}
+
+/// What is listed page after page, as far as it has come.
+struct Pages {
+    found: Vec<Vec<Found>>,
+    next: Next,
+    /// Where it has gone on so far.
+    tokens: HashSet<String>,
+}
+
+enum Next {
+    Ready(ListFrom),
+    UnderWay,
+    /// It repeats a page: it would go on for ever.
+    Stuck,
+    Ended,
+}
+
+impl Pages {
+    fn new(from: ListFrom) -> Pages {
+        Pages { found: Vec::new(), next: Next::Ready(from), tokens: HashSet::new() }
+    }
+
+    fn all(found: Vec<Vec<Found>>) -> Pages {
+        Pages { found, next: Next::Ended, tokens: HashSet::new() }
+    }
+
+    fn are_all(&self) -> bool {
+        matches!(self.next, Next::Ended)
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(self.next, Next::Ready(_))
+    }
+
+    fn is_stuck(&self) -> bool {
+        matches!(self.next, Next::Stuck)
+    }
+
+    /// The next page, to be asked for now.
+    fn take(&mut self) -> Option<ListFrom> {
+        match mem::replace(&mut self.next, Next::UnderWay) {
+            Next::Ready(from) => Some(from),
+            other => {
+                self.next = other;
+                None
+            }
+        }
+    }
+
+    /// A page has come, and where the next one begins.
+    fn add(&mut self, mut found: Vec<Found>, next: Option<String>) {
+        self.next = match next {
+            None => Next::Ended,
+            Some(token) if !self.tokens.insert(token.clone()) => Next::Stuck,
+            Some(token) => Next::Ready(ListFrom::Token(token)),
+        };
+        if !found.is_empty() {
+            found.shrink_to_fit();
+            self.found.push(found);
+        }
+    }
+}
+
+/// Whether a part of a listing failed in a way in which all of it would.
+fn is_final(error: &Error) -> bool {
+    matches!(error.cause(), Cause::Interrupted | Cause::Credentials(_))
 }

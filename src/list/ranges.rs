@@ -1,23 +1,21 @@
 //! Ranges, side by side.
 //!
-//! A store gives 1,000 keys a page, and where the next page begins only with the one before. To list a
-//! large bucket in less than a round trip a page, what is left of it is cut into ranges that are listed
-//! side by side: each begins behind some path ([`guess`] or a file of the local side names one) and goes
-//! on, page after page, until it meets the next one's first keys. Only if every range ends just where the
-//! next begins are they the whole; for then the store itself went on from one to the other. Where they
-//! don't, or where any page is out of byte order (SeaweedFS lists `a/b` before `a-b`), all is listed
-//! anew, page after page.
+//! What is left of a bucket is cut into ranges: each begins behind some path ([`guess`] or a file of the
+//! local side names one) and goes on, page after page, until it meets the next one's first keys. Only if
+//! every range ends just where the next begins are they the whole; for then the store itself went on from
+//! one to the other. Where they don't, or where any page is out of byte order (SeaweedFS lists `a/b` before
+//! `a-b`), all is listed anew, by [`prefixes`](super::prefixes).
 //!
 //! That proves a listing whole where what begins behind a path is what follows it in the store's order. A
 //! store that lists in one order and compares by another could still lose a key. So ranges are for stores
 //! whose order is known, and for backups, where a lost key costs no more than an upload in vain.
 
-use std::{collections::HashSet, mem, sync::OnceLock};
+use std::sync::OnceLock;
 
-use super::{Found, Page};
+use super::{Found, Page, Pages, is_final};
 use crate::{
     entry::File,
-    error::{Cause, Error, Result},
+    error::{Error, Result},
     names,
     pool::Flow,
     s3::ListFrom,
@@ -29,101 +27,88 @@ use crate::{
 const PAGES_PER_GUESS: usize = 3;
 
 /// A part of the listing, from behind one path on to where the next range begins.
-pub(super) struct Range {
+struct Range {
     id: usize,
     /// Empty for the first.
     after: String,
-    pub(super) pages: Vec<Vec<Found>>,
-    next: Next,
-    /// Where it has gone on so far.
-    tokens: HashSet<String>,
+    pages: Pages,
     /// How many pages it has filled since it began or was cut.
     filled: usize,
     /// What stood behind its end on its last page.
     beyond: Vec<Found>,
 }
 
-enum Next {
-    Ready(ListFrom),
-    UnderWay,
-    Ended,
-}
-
 impl Range {
     fn new(id: usize, after: String) -> Range {
         let from =
             if after.is_empty() { ListFrom::Beginning } else { ListFrom::After(after.clone()) };
-        Range {
-            id,
-            after,
-            pages: Vec::new(),
-            next: Next::Ready(from),
-            tokens: HashSet::new(),
-            filled: 0,
-            beyond: Vec::new(),
-        }
+        Range { id, after, pages: Pages::new(from), filled: 0, beyond: Vec::new() }
     }
 
     fn first(&self) -> Option<&[u8]> {
-        self.pages.first().and_then(|page| page.first()).map(Found::path)
+        self.pages.found.first().and_then(|page| page.first()).map(Found::path)
     }
 
     /// How far it has come.
     fn last(&self) -> &[u8] {
-        let last = self.pages.last().and_then(|page| page.last());
+        let last = self.pages.found.last().and_then(|page| page.last());
         last.map_or(self.after.as_bytes(), Found::path)
     }
 }
 
 /// The ranges of one listing, in byte order, as [`drive`] fetches their pages.
 pub(super) struct Ranges<'a> {
-    pub(super) ranges: Vec<Range>,
+    ranges: Vec<Range>,
     /// How many there ever were.
     begun: usize,
     scan: &'a OnceLock<Option<Scan>>,
-    /// Else page after page.
-    may_cut: bool,
     limit: &'a dyn Fn() -> usize,
     /// The most that a page has held.
     page_size: usize,
     /// Something was out of byte order, or refused: what was cut is worth nothing.
     distrusted: bool,
-    pub(super) repeats: bool,
-    pub(super) failed: Option<Error>,
+    failed: Option<Error>,
 }
 
 impl<'a> Ranges<'a> {
     pub(super) fn new(
         scan: &'a OnceLock<Option<Scan>>,
-        may_cut: bool,
         limit: &'a dyn Fn() -> usize,
     ) -> Ranges<'a> {
         Ranges {
             ranges: vec![Range::new(0, String::new())],
             begun: 1,
             scan,
-            may_cut,
             limit,
             page_size: 1,
             distrusted: false,
-            repeats: false,
             failed: None,
         }
     }
 
-    pub(super) fn pages(&self) -> impl Iterator<Item = &Vec<Found>> {
-        self.ranges.iter().flat_map(|range| &range.pages)
+    /// What is listed: all, or a beginning that has to be gone on from. Else it is nothing.
+    pub(super) fn into_pages(mut self) -> Result<Pages> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.are_whole() {
+            let found = self.ranges.into_iter().flat_map(|range| range.pages.found);
+            return Ok(Pages::all(found.collect()));
+        }
+        let only = self.ranges.pop().filter(|_| self.ranges.is_empty());
+        Ok(only.map_or_else(|| Pages::new(ListFrom::Beginning), |range| range.pages))
     }
 
     /// Whether nothing is missing: each range ends with what the next ones begin with, or with the end of
     /// all.
-    pub(super) fn are_whole(&self) -> bool {
+    fn are_whole(&self) -> bool {
         let meets = |n: usize, range: &Range| {
-            let mut following =
-                self.ranges[n + 1..].iter().flat_map(|range| &range.pages).flatten();
+            let following = self.ranges[n + 1..].iter().flat_map(|range| &range.pages.found);
+            let mut following = following.flatten();
             let is_next =
                 |found: &Found| following.next().is_some_and(|next| next.path() == found.path());
-            range.beyond.iter().all(is_next)
+            range.pages.are_all()
+                && range.beyond.iter().all(is_next)
                 && (!range.beyond.is_empty() || following.next().is_none())
         };
         !self.distrusted && self.ranges.iter().enumerate().all(|(n, range)| meets(n, range))
@@ -131,11 +116,10 @@ impl<'a> Ranges<'a> {
 
     /// Cuts off a part of some range, where one is worth it.
     fn cut(&mut self) -> Option<()> {
-        let files = &self.scan.get().filter(|_| self.may_cut)?.as_ref()?.files;
+        let files = &self.scan.get()?.as_ref()?.files;
         let ends = self.ranges.iter().skip(1).map(|range| Some(range.after.as_str()));
         let open = self.ranges.iter().zip(ends.chain([None])).enumerate();
-        let open =
-            open.filter(|(_, (range, _))| range.filled > 0 && !matches!(range.next, Next::Ended));
+        let open = open.filter(|(_, (range, _))| range.filled > 0 && !range.pages.are_all());
         // The one with the most to come, as far as the files tell.
         let known = open.clone().filter_map(|(n, (range, end))| {
             let (pages, after) = halfway(files, range.last(), end, self.page_size)?;
@@ -145,7 +129,7 @@ impl<'a> Ranges<'a> {
         let guessed = || {
             let first = self.ranges.first()?.first()?;
             let guessed = open.filter_map(|(n, (range, end))| {
-                let (from, last) = (range.pages.last()?.first()?.path(), range.last());
+                let (from, last) = (range.pages.found.last()?.first()?.path(), range.last());
                 let in_page = up_to(files, last)?.saturating_sub(up_to(files, from)?);
                 let is_known = in_page > self.page_size / 2;
                 let may_guess = range.filled >= PAGES_PER_GUESS && !is_known;
@@ -169,16 +153,13 @@ impl Flow for Ranges<'_> {
         if let Some(None) = self.scan.get() {
             self.failed.get_or_insert_with(Error::interrupted);
         }
-        if self.failed.is_some() || self.distrusted || self.repeats {
+        if self.failed.is_some() || self.distrusted {
             return None;
         }
-        let is_ready = |range: &Range| matches!(range.next, Next::Ready(_));
-        if !self.ranges.iter().any(is_ready) {
+        if !self.ranges.iter().any(|range| range.pages.is_ready()) {
             self.cut()?;
         }
-        let range = self.ranges.iter_mut().find(|range| is_ready(range))?;
-        let Next::Ready(from) = mem::replace(&mut range.next, Next::UnderWay) else { return None };
-        Some((range.id, from))
+        self.ranges.iter_mut().find_map(|range| Some((range.id, range.pages.take()?)))
     }
 
     fn limit(&self) -> usize {
@@ -193,11 +174,7 @@ impl Flow for Ranges<'_> {
         let mut page = match page {
             Ok(page) => page,
             // Not every store can begin behind any path.
-            Err(error)
-                if n > 0
-                    && range.pages.is_empty()
-                    && !matches!(error.cause(), Cause::Interrupted | Cause::Credentials(_)) =>
-            {
+            Err(error) if n > 0 && range.pages.found.is_empty() && !is_final(&error) => {
                 self.distrusted = true;
                 return;
             }
@@ -206,32 +183,25 @@ impl Flow for Ranges<'_> {
                 return;
             }
         };
-        range.next = Next::Ended;
         let follows = page.found.first().is_none_or(|found| found.path() > range.last());
-        if !(follows || range.id == 0 && range.pages.is_empty())
+        if !(follows || range.id == 0 && range.pages.found.is_empty())
             || !page.found.is_sorted_by(|a, b| a.path() < b.path())
         {
-            self.may_cut = false;
-            self.distrusted = !is_alone;
+            self.distrusted |= !is_alone || page.next.is_some();
         }
         if let Some(end) = end
             && let at = page.found.partition_point(|found| found.path() <= end.as_bytes())
             && at < page.found.len()
         {
             range.beyond = page.found.split_off(at);
-        } else if let Some(token) = page.next {
+            page.next = None;
+        }
+        if page.next.is_some() {
             self.page_size = self.page_size.max(page.found.len());
             range.filled += 1;
-            if range.tokens.insert(token.clone()) {
-                range.next = Next::Ready(ListFrom::Token(token));
-            } else {
-                self.repeats = true;
-            }
         }
-        if !page.found.is_empty() {
-            page.found.shrink_to_fit();
-            range.pages.push(page.found);
-        }
+        range.pages.add(page.found, page.next);
+        self.distrusted |= range.pages.is_stuck();
     }
 }
 
@@ -333,6 +303,7 @@ mod tests {
                 ListFrom::Token(last) => {
                     self.keys.iter().skip_while(|key| *key != last).skip(1).collect()
                 }
+                ListFrom::Level => Vec::new(),
             };
             let mut page = keys[..keys.len().min(self.page_size)].to_vec();
             let next = (page.len() < keys.len()).then(|| page.last().map(|key| key.to_string()));
@@ -348,7 +319,8 @@ mod tests {
                     etag: ETag::None,
                 })
             };
-            Page { found: page.iter().map(object).collect(), next: next.flatten() }
+            let found = page.iter().map(object).collect();
+            Page { found, dirs: Some(Vec::new()), next: next.flatten() }
         }
     }
 
@@ -367,14 +339,15 @@ mod tests {
     /// What is listed, or `None` where it has to be listed anew; and the number of pages that it took.
     fn listed(store: &Keys, scan: &OnceLock<Option<Scan>>) -> (Option<Vec<String>>, usize) {
         let limit = || 4;
-        let mut ranges = Ranges::new(scan, true, &limit);
+        let mut ranges = Ranges::new(scan, &limit);
         let pages = std::sync::atomic::AtomicUsize::new(0);
         drive(4, &mut ranges, &|(id, from)| {
             pages.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             (id, Ok(store.page(&from)))
         });
-        let whole = ranges.are_whole().then(|| {
-            let paths = ranges.pages().flatten().map(|found| found.path().to_owned());
+        let listed = ranges.into_pages().unwrap();
+        let whole = listed.are_all().then(|| {
+            let paths = listed.found.iter().flatten().map(|found| found.path().to_owned());
             let mut paths: Vec<_> = paths.map(|path| String::from_utf8(path).unwrap()).collect();
             paths.sort();
             paths

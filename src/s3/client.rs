@@ -116,7 +116,8 @@ impl Client {
         self.skew.load(Ordering::Relaxed)
     }
 
-    /// Whether what it lists is known to be in byte order: by AWS's word, but for directory buckets
+    /// Whether what it lists is known to be in byte order, so that no range of it can be lost: by AWS's
+    /// word, but for directory buckets
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
     pub(crate) fn lists_in_byte_order(&self) -> bool {
         self.access.endpoint.is_none() && !self.bucket.ends_with("--x-s3")

@@ -29,6 +29,8 @@ pub(crate) enum ListFrom {
     After(String),
     /// Where the page that gave this token ended.
     Token(String),
+    /// With all there is, but only down to the next `/`: what goes on behind it is common prefixes.
+    Level,
 }
 
 /// Where a download goes.
@@ -95,6 +97,7 @@ impl Client {
                 query.push(("start-after", &behind));
             }
             ListFrom::Token(token) => query.insert(0, ("continuation-token", token)),
+            ListFrom::Level => query.insert(0, ("delimiter", "/")),
         }
         self.retry("list", format!("s3://{}/{prefix}", self.bucket), || {
             let answer = self.send(&Call { query: &query, ..Call::new("GET", None) })?;

@@ -245,6 +245,8 @@ pub(super) fn session_token(credentials: &Credentials) -> Option<&str> {
 #[derive(Debug)]
 pub(crate) struct Page {
     pub objects: Vec<Listed>,
+    /// What keys have in common that are not listed one by one; bytes where it is not UTF-8.
+    pub prefixes: Vec<Result<String, Vec<u8>>>,
     /// Where the next page begins.
     pub next: Option<String>,
 }
@@ -266,8 +268,11 @@ fn malformed(what: &str) -> impl Fn(quick_xml::DeError) -> Cause {
 pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
     let result: ListBucketResult = quick_xml::de::from_str(xml).map_err(malformed("listing"))?;
     let encoded = result.encoding_type.is_some_and(|kind| kind.eq_ignore_ascii_case("url"));
+    let plain = |text: String| if encoded { decode(&text) } else { Ok(text) };
+    let prefixes = result.common_prefixes.into_iter().flatten();
+    let prefixes = prefixes.map(|common| plain(common.prefix)).collect();
     let objects = result.contents.into_iter().map(|object| {
-        let key = if encoded { decode(&object.key) } else { Ok(object.key) };
+        let key = plain(object.key);
         let modified = parse_time(&object.last_modified).ok_or_else(|| {
             Cause::Malformed(format!("listing: LastModified {}", object.last_modified))
         })?;
@@ -286,7 +291,7 @@ pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
             return Err(Cause::Malformed(why.to_owned()));
         }
     };
-    Ok(Page { objects, next })
+    Ok(Page { objects, prefixes, next })
 }
 
 /// Undoes `encoding-type=url`: percent-encoding, and `+` for a space.
@@ -613,6 +618,19 @@ mod tests {
         let plain = page(&contents("a+b%2B", "2024-02-29T12:34:56Z")).unwrap();
         assert_eq!(plain.objects[0].key.as_deref(), Ok("a+b%2B"));
         assert_eq!(plain.next, None);
+        assert_eq!(plain.prefixes, []);
+    }
+
+    #[test]
+    fn a_listing_says_common_prefixes() {
+        let common =
+            |prefix: &str| format!("<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>");
+        let both =
+            [contents("a", "2024-02-29T12:34:56Z"), common("b+%2B/"), common("%ff/")].concat();
+        let found = page(&format!("<EncodingType>url</EncodingType>{both}")).unwrap();
+        assert_eq!(found.objects.len(), 1);
+        assert_eq!(found.prefixes, [Ok("b +/".to_owned()), Err(b"\xff/".to_vec())]);
+        assert_eq!(page(&common("b+%2B/")).unwrap().prefixes, [Ok("b+%2B/".to_owned())]);
     }
 
     #[test]

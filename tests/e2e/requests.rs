@@ -1,5 +1,7 @@
 //! What a run costs: requests and connections, counted.
 
+use std::time::Duration;
+
 use crate::support::{
     World, files,
     store::{Fault, Request},
@@ -68,7 +70,7 @@ fn a_large_bucket_is_listed_side_by_side_for_little_more_than_a_request_a_page()
         // Nothing is known of what is there: a request in vain for three pages at most.
         ("backup other BUCKET --mock --max-delete 100%", 60 + 20, true),
         // A key that were lost would be missing in what is restored: no such store's order is sure enough.
-        ("restore BUCKET back --yes", 60, false),
+        ("restore BUCKET back --yes", 60 + 20, false),
     ] {
         world.store().clear_requests();
         let run = world.expect(0, line);
@@ -93,6 +95,57 @@ fn a_large_bucket_is_listed_side_by_side_for_little_more_than_a_request_a_page()
     world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
     world.expect(0, "restore BUCKET else --yes");
     assert_eq!(files(&world.path("src")), files(&world.path("else")));
+}
+
+#[test]
+fn a_restore_lists_by_prefix_side_by_side_whatever_the_order() {
+    use crate::support::store::ListOrder;
+    let world = World::in_process();
+    for n in 0..2_400 {
+        world.write(&format!("src/all/{}/{}/{n}", n % 3, n % 15), format!("{n}"));
+    }
+    for n in 0..40 {
+        world.write(
+            &format!("src/all/{}-{n}", n % 3),
+            "in byte order before all/0/, all/1/ and all/2/",
+        );
+    }
+    world.expect(0, "backup src BUCKET/deep --yes");
+    world.store().put("deeper/all/0/0", b"under another prefix");
+    world.store().set_page_size(50);
+    world.store().fault(Fault::on("ListObjectsV2").delay(Duration::from_millis(5)));
+    let restored = |dir: &str| {
+        world.store().clear_requests();
+        world.expect(0, &format!("restore BUCKET/deep {dir} --yes"));
+        assert_eq!(files(&world.path("src")), files(&world.path(dir)));
+        let lists = world.store().requests_of("ListObjectsV2");
+        world.expect(0, &format!("restore BUCKET/deep {dir} --yes")).assert_nothing_to_do();
+        world.expect(0, &format!("verify {dir} BUCKET/deep")).assert_says("2440 the same");
+        lists
+    };
+    for order in [ListOrder::Bytes, ListOrder::Paths] {
+        world.store().set_list_order(order);
+        let lists = restored(&format!("{order:?}"));
+        assert!((50..=100).contains(&lists.len()), "{}", lists.len());
+        assert!(lists.iter().any(|list| list.under_way > 2));
+        assert!(lists.iter().all(|list| !list.query.contains_key("start-after")));
+        assert!(lists.iter().any(|list| list.query["prefix"] == "deep/all/2/"));
+    }
+    // What the store does not do by prefix is done in one.
+    world.store().clear_faults();
+    let by_prefix = |list: &Request| list.query["prefix"].ends_with("all/1/");
+    let by_delimiter = |list: &Request| list.query.contains_key("delimiter");
+    world.store().fault(Fault::on("ListObjectsV2").when(by_prefix).status(501, "NotImplemented"));
+    restored("refused");
+    world
+        .store()
+        .fault(Fault::on("ListObjectsV2").when(by_delimiter).status(501, "NotImplemented"));
+    assert_eq!(restored("flat").iter().filter(|list| !by_delimiter(list)).count(), 49);
+    // One worker is not better off with two things to do.
+    world.store().clear_faults();
+    world.store().clear_requests();
+    world.expect(0, "restore BUCKET/deep one --yes --workers 1");
+    assert_eq!(world.store().count("ListObjectsV2"), 49);
 }
 
 #[test]
