@@ -133,6 +133,11 @@ impl Client {
         self.throttle.limit()
     }
 
+    /// Whether the server takes long to answer because of the way there.
+    pub(crate) fn is_far(&self) -> bool {
+        self.throttle.is_far()
+    }
+
     /// Does `work`. Once a stop is asked for, gives it [`GRACE`] to come to its end, and then breaks the
     /// connections that it may be waiting for.
     pub(crate) fn while_watched<T>(&self, work: impl FnOnce() -> T) -> T {

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -33,6 +33,7 @@ pub(super) struct Throttle {
     most: AtomicUsize,
     /// What `state` says, to be read without its lock.
     limit: AtomicUsize,
+    is_far: AtomicBool,
     under_way: AtomicUsize,
     waiting: AtomicUsize,
     state: Mutex<State>,
@@ -67,6 +68,7 @@ impl Throttle {
         Throttle {
             most: AtomicUsize::new(1),
             limit: AtomicUsize::new(1),
+            is_far: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             state: Mutex::new(State { limit: 1.0, usual: Duration::ZERO, least: None, cut: None }),
@@ -86,11 +88,17 @@ impl Throttle {
         *state = State { limit: begin as f64, usual: Duration::ZERO, cut: None, ..*state };
         self.most.store(most, Ordering::Relaxed);
         self.limit.store(begin, Ordering::Relaxed);
+        self.is_far.store(is_far, Ordering::Relaxed);
     }
 
     /// How many requests may be under way now; at least one.
     pub(super) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server is far, as its last answers tell: then more at a time gets more done.
+    pub(super) fn is_far(&self) -> bool {
+        self.is_far.load(Ordering::Relaxed)
     }
 
     /// Waits until one more request may be under way, or a stop was asked for.
@@ -138,7 +146,9 @@ impl Throttle {
         state.usual = state.usual * 15 / 16 + took / 16;
         let least = state.least.map_or(took, |least| least.min(took));
         state.least = Some(least);
-        if state.cut.is_none() && state.usual >= NEAR && state.usual < least * BUSY {
+        let is_far = state.usual >= NEAR && state.usual < least * BUSY;
+        self.is_far.store(is_far, Ordering::Relaxed);
+        if state.cut.is_none() && is_far {
             self.grow(&mut state, 1.0);
         }
     }
@@ -201,11 +211,11 @@ mod tests {
         assert_eq!(throttle.limit(), BEGIN, "it was near once");
         throttle.answered(NEAR / 10);
         (0..1_000).for_each(|_| throttle.answered(NEAR * 3));
-        assert_eq!(throttle.limit(), BEGIN, "it is only busy");
+        assert_eq!((throttle.limit(), throttle.is_far()), (BEGIN, false), "it is only busy");
         let throttle = Throttle::new();
         throttle.answered(FAR.0);
         throttle.begin(1_000);
-        assert_eq!(throttle.limit(), FAR.1);
+        assert_eq!((throttle.limit(), throttle.is_far()), (FAR.1, true));
     }
 
     #[test]

@@ -224,7 +224,7 @@ impl Sink for Piece<'_> {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
             let end = offset + bytes.len() as u64;
-            if end - self.begun >= WRITE_BEHIND {
+            if end - self.begun >= WRITE_BEHIND && !self.context.config.transfer.no_sync {
                 root::begin_writing(self.file, self.begun..end);
                 self.begun = end;
             }
