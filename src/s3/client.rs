@@ -161,7 +161,7 @@ impl Client {
     /// Tries until it works, until it can't, or until it has been tried often enough: with capped
     /// exponential backoff and full jitter
     /// (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>). A server that only
-    /// asks to slow down works: it is tried more often, for it takes some rounds to find its pace.
+    /// asks to slow down works: while there is a way to give, it is tried more often.
     pub(super) fn retry<T>(
         &self,
         action: &'static str,
@@ -181,17 +181,11 @@ impl Client {
                 Err(cause) => cause,
             };
             drop(turn);
-            let is_throttling = cause.is_throttling();
-            if is_throttling {
-                self.throttle.slow_down(sent, Instant::now());
-            }
+            let gave_way = cause.is_throttling() && self.throttle.slow_down(sent, Instant::now());
             // Whoever shuts the connections down makes every request fail, in some way or other.
             self.cancel.check()?;
-            let is_last = if is_throttling {
-                refused >= self.retries.saturating_mul(PATIENCE)
-            } else {
-                failed >= self.retries
-            };
+            let patience = self.retries.saturating_mul(PATIENCE);
+            let is_last = if gave_way { refused >= patience } else { failed >= self.retries };
             if is_last || !cause.is_retryable() {
                 let cause = match cause {
                     Cause::Network(why) => {
@@ -202,7 +196,7 @@ impl Client {
                 return Err(Error::new(action, subject, cause));
             }
             self.cancel.sleep(backoff(failed + refused, &cause, fastrand::f64()));
-            *if is_throttling { &mut refused } else { &mut failed } += 1;
+            *if gave_way { &mut refused } else { &mut failed } += 1;
         }
     }
 
@@ -453,8 +447,8 @@ fn clock_offset(date: i64, before: i64, after: i64) -> (i64, i64) {
 /// The SHA-256 of nothing.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// How many times as often as after another failure a request is tried again when the server asks to slow
-/// down.
+/// How many times as often as after another failure a request is tried again while less and less is under
+/// way because the server asked to slow down.
 const PATIENCE: u32 = 4;
 
 /// The longest pause between two tries.

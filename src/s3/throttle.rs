@@ -129,14 +129,18 @@ impl Throttle {
     }
 
     /// The server has asked for less, in answer to a request that was sent at `sent`. Requests that were
-    /// under way at the last cut are refused together, and count as one refusal.
-    pub(super) fn slow_down(&self, sent: Instant, now: Instant) {
+    /// under way at the last cut are refused together, and count as one refusal. Whether there is less now
+    /// than when it was sent.
+    pub(super) fn slow_down(&self, sent: Instant, now: Instant) -> bool {
         let mut state = self.state();
-        if state.cut.is_none_or(|cut| sent >= cut) {
-            state.cut = Some(now);
-            state.limit = (state.limit / 2.0).max(1.0);
-            self.limit.store(state.limit as usize, Ordering::Relaxed);
+        if state.cut.is_some_and(|cut| sent < cut) {
+            return true;
         }
+        let was = self.limit();
+        state.cut = Some(now);
+        state.limit = (state.limit / 2.0).max(1.0);
+        self.limit.store(state.limit as usize, Ordering::Relaxed);
+        self.limit() < was
     }
 
     /// The server has begun to answer a request after that time.
@@ -182,11 +186,11 @@ mod tests {
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
         for n in 0..32 {
-            throttle.slow_down(start, after(100 + n));
+            assert!(throttle.slow_down(start, after(100 + n)));
         }
         assert_eq!(throttle.limit(), 16);
-        (1..10).for_each(|n| throttle.slow_down(after(200 * n), after(200 * n + 100)));
-        assert_eq!(throttle.limit(), 1);
+        let gave_way = (1..10).filter(|n| throttle.slow_down(after(200 * n), after(200 * n + 100)));
+        assert_eq!((gave_way.count(), throttle.limit()), (4, 1));
         throttle.went_well();
         assert_eq!(throttle.limit(), 2);
         (0..1_000).for_each(|_| throttle.went_well());
