@@ -56,7 +56,7 @@ impl Range {
     }
 }
 
-/// The ranges of one listing, in byte order, as [`drive`] fetches their pages.
+/// The ranges of one listing, in byte order, as [`drive`](crate::pool::drive) fetches their pages.
 pub(super) struct Ranges<'a> {
     ranges: Vec<Range>,
     /// How many there ever were.

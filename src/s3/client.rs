@@ -356,10 +356,9 @@ impl Client {
             .map_err(|error| Cause::Config(format!("request: {error}")))?;
         *request.headers_mut() = headers;
         let before = SystemTime::now();
-        let sent = Instant::now();
         let answer = self.http.send(request, call.payload.as_ref())?;
         if answer.status < 300 {
-            self.throttle.answered(sent.elapsed());
+            self.throttle.answered(answer.took);
         }
         self.note_date(&answer, before);
         Ok(answer)

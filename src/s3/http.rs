@@ -63,7 +63,7 @@ impl Payload<'_> {
     }
 
     pub(super) fn reader(&self) -> PayloadReader<'_> {
-        PayloadReader { payload: *self, at: 0, fault: None }
+        PayloadReader { payload: *self, at: 0, ended: None, fault: None }
     }
 }
 
@@ -71,6 +71,8 @@ impl Payload<'_> {
 pub(super) struct PayloadReader<'a> {
     payload: Payload<'a>,
     at: u64,
+    /// When all of it had been read.
+    ended: Option<Instant>,
     /// Why the payload could not be read to its end: not to be taken for a fault of the network.
     fault: Option<Cause>,
 }
@@ -97,6 +99,9 @@ impl Read for PayloadReader<'_> {
             }
             Ok(read) => {
                 self.at += read as u64;
+                if self.at == self.payload.len() {
+                    self.ended.get_or_insert_with(Instant::now);
+                }
                 Ok(read)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
@@ -111,6 +116,8 @@ impl Read for PayloadReader<'_> {
 /// An answer whose body has not been read yet.
 pub(super) struct Answer {
     pub status: u16,
+    /// How long the server took for it once it had been sent the whole request.
+    pub took: Duration,
     pub headers: HeaderMap,
     body: ureq::BodyReader<'static>,
 }
@@ -180,20 +187,25 @@ impl Http {
         request: Request<()>,
         body: Option<&Payload>,
     ) -> Result<Answer, Cause> {
+        let begun = Instant::now();
+        let mut sent = None;
         let response = match body {
             None => self.agent().run(request),
             Some(payload) => {
                 let mut reader = payload.reader();
                 let request = request.map(|()| SendBody::from_reader(&mut reader));
-                let sent = self.agent().run(request);
+                let response = self.agent().run(request);
+                sent = reader.ended;
                 if let Some(fault) = reader.into_fault() {
                     return Err(fault);
                 }
-                sent
+                response
             }
         };
+        let took = sent.unwrap_or(begun).elapsed();
         let (head, body) = response.map_err(|error| network(&error))?.into_parts();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: body.into_reader() })
+        let (status, headers) = (head.status.as_u16(), head.headers);
+        Ok(Answer { status, took, headers, body: body.into_reader() })
     }
 
     /// The small requests that obtain credentials; they are not S3's, and have time limits of their own.
