@@ -61,7 +61,7 @@ pub(crate) fn list(
         pages = ranges.into_pages()?;
     }
     // What doesn't fit together is listed anew, in one.
-    for may_split in [workers > 1, false] {
+    for may_split in [true, false] {
         if !pages.are_all() {
             let mut prefixes = Prefixes::new(pages, may_split, scan, &limit);
             drive(workers, &mut prefixes, &|ask: Ask| {

@@ -162,7 +162,6 @@ fn all<M: Mover>(
         context,
         mover,
         direction,
-        workers,
         total,
         waiting: transfers.into(),
         repeated: HashSet::new(),
@@ -306,7 +305,6 @@ struct Course<'a, 'c, M: Mover> {
     context: &'a Context<'c>,
     mover: &'a M,
     direction: Direction,
-    workers: usize,
     total: Count,
     waiting: VecDeque<Transfer>,
     /// What arrived damaged, and is fetched once more.
@@ -401,7 +399,7 @@ impl<M: Mover> Course<'_, '_, M> {
 
     /// A small object, and as many more as leave enough for the other workers.
     fn and_a_few_more(&mut self, first: Transfer) -> Vec<Transfer> {
-        let share = self.waiting.len() / (4 * self.workers.min(self.limit()).max(1));
+        let share = self.waiting.len() / (4 * self.limit());
         let mut bytes = first.size(self.direction);
         let mut few = vec![first];
         while few.len() < share.min(FEW.0)
