@@ -1,11 +1,14 @@
 //! What a person or a script gets to see: results on standard output, as text or as JSON lines;
 //! progress, warnings and errors on standard error.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::{
+    fmt::Display,
+    io::{self, BufWriter, IsTerminal, Write},
+};
 
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
-use s3keep::{Cleanup, Direction, Error, Event, Plan, Report, Skipped, Stage, Verification};
+use s3keep::{Cleanup, Direction, Error, Event, Plan, Report, Shown, Skipped, Stage, Verification};
 use serde_json::json;
 
 use crate::cli::Output;
@@ -23,10 +26,11 @@ impl Printer {
         Printer { output, out: BufWriter::new(io::stdout()), progress }
     }
 
-    fn line(&mut self, text: &str, json: serde_json::Value) {
+    /// One result, in the one form or the other: there may be a million of them.
+    fn line(&mut self, text: impl Display, json: impl FnOnce() -> serde_json::Value) {
         // Nobody reads any more: the work goes on all the same.
         let _ = match (self.output.json, self.output.quiet) {
-            (true, _) => writeln!(self.out, "{json}"),
+            (true, _) => writeln!(self.out, "{}", json()),
             (false, true) => Ok(()),
             (false, false) => writeln!(self.out, "{text}"),
         };
@@ -53,35 +57,46 @@ impl Printer {
         let verb = verb(plan.direction);
         for transfer in &plan.transfers {
             let (size, reason) = (transfer.size(plan.direction), transfer.reason.as_str());
-            let text =
-                format!("{verb:8}  {reason:7}  {:>10}  {}", bytes(size), shown(transfer.path()));
             self.line(
-                &text,
-                json!({"type": verb, "path": transfer.path(), "size": size, "reason": reason}),
+                format_args!(
+                    "{verb:8}  {reason:7}  {:>10}  {}",
+                    ByteSize(size),
+                    Shown(transfer.path())
+                ),
+                || json!({"type": verb, "path": transfer.path(), "size": size, "reason": reason}),
             );
         }
         for deletion in &plan.deletions {
             let size = deletion.size;
-            let text =
-                format!("{:8}  {:7}  {:>10}  {}", "delete", "", bytes(size), shown(&deletion.path));
-            self.line(&text, json!({"type": "delete", "path": &*deletion.path, "size": size}));
+            self.line(
+                format_args!(
+                    "{:8}  {:7}  {:>10}  {}",
+                    "delete",
+                    "",
+                    ByteSize(size),
+                    Shown(&deletion.path)
+                ),
+                || json!({"type": "delete", "path": &*deletion.path, "size": size}),
+            );
         }
         for path in &plan.leftovers {
-            let text = format!("{:8}  {:7}  {:>10}  {}", "sweep", "", "", shown(path));
-            self.line(&text, json!({"type": "sweep", "path": path}));
+            self.line(
+                format_args!("{:8}  {:7}  {:>10}  {}", "sweep", "", "", Shown(path)),
+                || json!({"type": "sweep", "path": path}),
+            );
         }
         self.skipped(&plan.skipped);
         let transferred = plan.transferred();
         let text = format!(
             "{} to {verb} ({}), {} to delete, {} unchanged ({}), {} left out",
             transferred.entries,
-            bytes(transferred.bytes),
+            ByteSize(transferred.bytes),
             plan.deletions.len(),
             plan.kept.entries,
-            bytes(plan.kept.bytes),
+            ByteSize(plan.kept.bytes),
             plan.skipped.len(),
         );
-        self.line(&text, json!({
+        self.line(text, || json!({
             "type": "plan", "direction": verb, "transfer": transferred, "delete": plan.deletions.len(),
             "unchanged": plan.kept, "left_out": plan.skipped.len(),
         }));
@@ -93,12 +108,11 @@ impl Printer {
         // All of them, however many: the one that is not named is the one that is missed.
         for entry in skipped {
             if self.output.json {
-                self.line(
-                    "",
+                self.line("", || {
                     json!({
                         "type": "left out", "path": entry.path, "reason": entry.reason.to_string(),
-                    }),
-                );
+                    })
+                });
             }
             self.warn(&format!("left out: {entry}"));
         }
@@ -139,12 +153,11 @@ impl Printer {
 
     fn failure(&mut self, error: &Error) {
         if self.output.json {
-            self.line(
-                "",
+            self.line("", || {
                 json!({
                     "type": "failure", "subject": error.subject(), "message": error.to_string(),
-                }),
-            );
+                })
+            });
         }
         self.warn(&error.to_string());
     }
@@ -164,7 +177,7 @@ impl Printer {
         let mut text = format!(
             "{} {verb} ({}), {} deleted, {} unchanged, {} left out, {} failed, in {}",
             report.transferred.entries,
-            bytes(report.transferred.bytes),
+            ByteSize(report.transferred.bytes),
             report.deleted,
             report.kept.entries,
             report.skipped.len(),
@@ -174,7 +187,7 @@ impl Printer {
         if report.unchecked > 0 {
             text += &format!("; {} could not be checked against a checksum", report.unchecked);
         }
-        self.line(&text, json!({
+        self.line(text, || json!({
             "type": "summary", "direction": verb, "transferred": report.transferred,
             "deleted": report.deleted, "unchanged": report.kept, "left_out": report.skipped.len(),
             "failed": report.failed, "withheld": report.withheld, "unchecked": report.unchecked,
@@ -188,8 +201,8 @@ impl Printer {
         for (path, difference) in &found.differences {
             let difference = difference.as_str();
             self.line(
-                &format!("{difference:11}  {}", shown(path)),
-                json!({"type": "difference", "path": path, "difference": difference}),
+                format_args!("{difference:11}  {}", Shown(path)),
+                || json!({"type": "difference", "path": path, "difference": difference}),
             );
         }
         self.skipped(&found.skipped);
@@ -198,12 +211,12 @@ impl Printer {
         let text = format!(
             "{} the same ({}), {} different, {unknown} unknown, {} left out, {} failed",
             found.same.entries,
-            bytes(found.same.bytes),
+            ByteSize(found.same.bytes),
             found.differences.len() - unknown,
             found.skipped.len(),
             found.failures.len(),
         );
-        self.line(&text, json!({
+        self.line(text, || json!({
             "type": "summary", "same": found.same, "different": found.differences.len() - unknown,
             "unknown": unknown, "left_out": found.skipped.len(), "failed": found.failures.len(),
             "exit_code": found.exit_code(),
@@ -213,7 +226,10 @@ impl Printer {
 
     pub fn cleanup(&mut self, cleanup: &Cleanup, mock: bool) {
         for path in &cleanup.removed {
-            self.line(&format!("remove  {}", shown(path)), json!({"type": "remove", "path": path}));
+            self.line(
+                format_args!("remove  {}", Shown(path)),
+                || json!({"type": "remove", "path": path}),
+            );
         }
         self.skipped(&cleanup.skipped);
         let verb = if mock { "to remove" } else { "removed" };
@@ -222,13 +238,12 @@ impl Printer {
             cleanup.removed.len(),
             cleanup.failures.len()
         );
-        self.line(
-            &text,
+        self.line(text, || {
             json!({
                 "type": "summary", "removed": cleanup.removed.len(), "mock": mock,
                 "failed": cleanup.failures.len(), "exit_code": cleanup.exit_code(),
-            }),
-        );
+            })
+        });
         self.flush();
     }
 }
@@ -243,14 +258,6 @@ fn verb(direction: Direction) -> &'static str {
         Direction::Backup => "upload",
         Direction::Restore => "download",
     }
-}
-
-fn bytes(size: u64) -> String {
-    ByteSize(size).display().iec().to_string()
-}
-
-fn shown(path: &str) -> impl std::fmt::Display + '_ {
-    s3keep::Shown(path)
 }
 
 /// To a hundredth of a second: what a person wants to know.
