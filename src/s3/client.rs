@@ -303,7 +303,7 @@ impl Client {
         address: &Address,
         credentials: Option<&Arc<Credentials>>,
     ) -> Result<Answer, Cause> {
-        let url = address.url(call.key, call.query)?;
+        let url = address.url(call.key, call.query);
         let mut headers = HeaderMap::with_capacity(12);
         let mut add = |name: HeaderName, value: &str| {
             HeaderValue::from_str(value).map(|value| headers.insert(name, value)).map_err(|_| {

@@ -6,6 +6,7 @@ mod checksum;
 mod client;
 mod credentials;
 mod http;
+mod listing;
 mod operations;
 mod profile;
 mod throttle;
@@ -17,12 +18,15 @@ pub(crate) use checksum::{Hasher, base64, hex};
 pub(crate) use client::Client;
 pub use credentials::CredentialsError;
 pub(crate) use http::Payload;
+pub(crate) use listing::Listed;
 pub(crate) use operations::{Head, ListFrom, MAX_DELETE_BATCH, Sink, UploadedPart};
 pub use profile::Env;
-pub(crate) use wire::{Listed, ListedPart, OpenUpload};
+pub(crate) use wire::{ListedPart, OpenUpload};
 
 #[cfg(fuzzing)]
-pub(crate) use wire::{parse_answers, parse_listing};
+pub(crate) use listing::parse_listing;
+#[cfg(fuzzing)]
+pub(crate) use wire::parse_answers;
 
 /// How much is read or hashed at a time, in bytes.
 pub(crate) const CHUNK: usize = 128 << 10;

@@ -10,7 +10,8 @@ use super::{
     client::{Call, MAX_DOCUMENT},
     hex,
     http::Answer,
-    wire::{self, ListedParts, OpenUpload, Page},
+    listing::{Page, parse_page},
+    wire::{self, ListedParts, OpenUpload},
 };
 use crate::{
     entry::ETag,
@@ -101,7 +102,7 @@ impl Client {
         }
         self.retry("list", format!("s3://{}/{prefix}", self.bucket), || {
             let answer = self.send(&Call { query: &query, ..Call::new("GET", None) })?;
-            wire::parse_page(&answer.text(MAX_DOCUMENT)?)
+            parse_page(&answer.text(MAX_DOCUMENT)?)
         })
     }
 
