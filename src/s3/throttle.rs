@@ -1,5 +1,5 @@
 //! How many requests are under way at a time: as TCP does with its window (RFC 5681), it begins with some,
-//! (with more, where the server is known to be far), doubles them with every round that shows the server to
+//! (with all, where the server is known to be far), doubles them with every round that shows the server to
 //! be far rather than busy, halves them when the server asks to slow down, and from then on adds one a round.
 
 use std::{
@@ -23,8 +23,8 @@ const NEAR: Duration = Duration::from_millis(10);
 /// (as TCP Vegas tells the one from the other).
 const BUSY: u32 = 4;
 
-/// A server that has never taken less is far, beyond doubt: so many requests it gets at once.
-const FAR: (Duration, usize) = (Duration::from_millis(20), 256);
+/// A server that has never taken less is far, beyond doubt: it gets all at once.
+const FAR: Duration = Duration::from_millis(20);
 
 /// How often those that wait for their turn look whether a stop was asked for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -42,11 +42,18 @@ pub(super) struct Throttle {
 
 struct State {
     limit: f64,
-    /// What the server has taken for an answer, the last ones counting most.
+    /// What the server has taken for an answer, the last ones counting most: at first, the least known.
     usual: Duration,
     /// The least that it has ever taken.
     least: Option<Duration>,
     cut: Option<Instant>,
+}
+
+impl State {
+    fn is_far(&self) -> bool {
+        let least = self.least.unwrap_or_default();
+        self.usual >= NEAR && self.usual < least * BUSY
+    }
 }
 
 /// One request under way, until it is dropped.
@@ -83,12 +90,12 @@ impl Throttle {
     /// Something begins that has at most `most` requests under way.
     pub(super) fn begin(&self, most: usize) {
         let mut state = self.state();
-        let is_far = state.least.is_some_and(|least| least >= FAR.0);
-        let begin = most.min(if is_far { FAR.1 } else { BEGIN });
-        *state = State { limit: begin as f64, usual: Duration::ZERO, cut: None, ..*state };
+        let least = state.least.unwrap_or_default();
+        let begin = if least >= FAR { most } else { most.min(BEGIN) };
+        *state = State { limit: begin as f64, usual: least, cut: None, ..*state };
         self.most.store(most, Ordering::Relaxed);
         self.limit.store(begin, Ordering::Relaxed);
-        self.is_far.store(is_far, Ordering::Relaxed);
+        self.is_far.store(state.is_far(), Ordering::Relaxed);
     }
 
     /// How many requests may be under way now; at least one.
@@ -148,9 +155,8 @@ impl Throttle {
         // One more or less doesn't matter.
         let Ok(mut state) = self.state.try_lock() else { return };
         state.usual = state.usual * 15 / 16 + took / 16;
-        let least = state.least.map_or(took, |least| least.min(took));
-        state.least = Some(least);
-        let is_far = state.usual >= NEAR && state.usual < least * BUSY;
+        state.least = Some(state.least.map_or(took, |least| least.min(took)));
+        let is_far = state.is_far();
         self.is_far.store(is_far, Ordering::Relaxed);
         if state.cut.is_none() && is_far {
             self.grow(&mut state, 1.0);
@@ -217,9 +223,11 @@ mod tests {
         (0..1_000).for_each(|_| throttle.answered(NEAR * 3));
         assert_eq!((throttle.limit(), throttle.is_far()), (BEGIN, false), "it is only busy");
         let throttle = Throttle::new();
-        throttle.answered(FAR.0);
+        throttle.answered(FAR);
         throttle.begin(1_000);
-        assert_eq!((throttle.limit(), throttle.is_far()), (FAR.1, true));
+        assert_eq!((throttle.limit(), throttle.is_far()), (1_000, true));
+        throttle.answered(FAR);
+        assert!(throttle.is_far(), "from the first answer on");
     }
 
     #[test]
