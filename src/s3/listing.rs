@@ -64,11 +64,14 @@ pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
             Ok(())
         }
         "/EncodingType" => once(&mut encoded, text.trim().eq_ignore_ascii_case("url")),
-        "/IsTruncated" => once(&mut truncated, known(text.trim().parse().ok(), path)?),
+        "/IsTruncated" => {
+            // Stores in Python have been seen to say it as Python does: True.
+            once(&mut truncated, known(text.trim().to_ascii_lowercase().parse().ok(), path)?)
+        }
         "/NextContinuationToken" => once(&mut token, text.to_owned()),
         _ => Ok(()),
     })?;
-    let next = match (truncated, token.filter(|token| !token.is_empty())) {
+    let next = match (truncated, token.filter(|token| !token.trim().is_empty())) {
         (Some(false), None) => None,
         (Some(true), Some(token)) => Some(token),
         _ => return Err(malformed("it doesn't say whether, or how, it goes on")),
@@ -221,6 +224,44 @@ mod tests {
         assert!(parse_page("<ListBucketResult><Name>b</Name></ListBucketResult>").is_err());
         assert!(page(&contents("a", "yesterday")).is_err());
         assert!(page("<Contents><Key>a</Key></Contents>").is_err());
+    }
+
+    #[test]
+    fn how_a_listing_is_written_does_not_matter() {
+        let key = contents("a", "2024-02-29T12:34:56Z");
+        let token = "<NextContinuationToken>t</NextContinuationToken>";
+        let empty = "<NextContinuationToken>\n</NextContinuationToken>";
+        for (truncated, token, next) in [
+            ("True", token, Some("t")),
+            ("TRUE\n", token, Some("t")),
+            ("False", "", None),
+            ("false", "<NextContinuationToken/>", None),
+            ("false", empty, None),
+        ] {
+            let inner = format!("{key}<IsTruncated>{truncated}</IsTruncated>{token}");
+            assert_eq!(page(&inner).unwrap().next.as_deref(), next, "{inner}");
+        }
+        assert!(page(&format!("<IsTruncated>true</IsTruncated>{empty}")).is_err());
+        let plain = format!(
+            "<ListBucketResult><IsTruncated>false</IsTruncated>{key}<CommonPrefixes><Prefix>b/</Prefix>\
+             </CommonPrefixes>{}</ListBucketResult>",
+            contents("c", "2024-02-29T14:34:56.7+02:00")
+        );
+        let prefixed = plain.replace("</", "</\0").replace('<', "<s:").replace("<s:/\0", "</s:");
+        for text in [
+            format!("\u{feff}<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n{plain}\r\n"),
+            plain.replace("><", ">\r\n\t<").replace("5368709120", "\n5368709120\n"),
+            prefixed.replace("<s:ListBucketResult>", "<s:ListBucketResult xmlns:s='http://s'>"),
+        ] {
+            let found = parse_page(&text).unwrap();
+            assert_eq!(found.prefixes, [Ok("b/".to_owned())], "{text}");
+            for (object, key) in found.objects.iter().zip(["a", "c"]) {
+                assert_eq!((object.key.as_deref(), object.size), (Ok(key), 5 << 30));
+                assert_eq!(object.modified, Timestamp::from_secs(1_709_210_096));
+                assert!(matches!(object.etag, ETag::Md5(_)));
+            }
+            assert_eq!(found.objects.len(), 2);
+        }
     }
 
     #[test]
