@@ -45,31 +45,33 @@ pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
     let (mut encoded, mut truncated, mut token) = (None, None, None);
     let (mut listed, mut prefixes) = (Vec::new(), Vec::new());
     let mut object = Contents::default();
-    elements(xml, |path, text| match path.strip_prefix("/ListBucketResult").unwrap_or_default() {
-        "/Contents/Key" => once(&mut object.key, text.to_owned()),
-        "/Contents/Size" => once(&mut object.size, known(text.trim().parse().ok(), path)?),
-        "/Contents/LastModified" => {
-            once(&mut object.modified, known(parse_time(text.trim()), path)?.whole_second())
-        }
-        "/Contents/ETag" => once(&mut object.etag, ETag::parse(text)),
-        "/Contents" => match std::mem::take(&mut object) {
-            Contents { key: Some(key), size: Some(size), modified: Some(modified), etag } => {
-                listed.push((key, size, modified, etag.unwrap_or(ETag::None)));
+    elements("listing", xml, |path, text| {
+        match path.strip_prefix("/ListBucketResult").unwrap_or_default() {
+            "/Contents/Key" => once(&mut object.key, text.to_owned()),
+            "/Contents/Size" => once(&mut object.size, known(text.trim().parse().ok(), path)?),
+            "/Contents/LastModified" => {
+                once(&mut object.modified, known(parse_time(text.trim()), path)?.whole_second())
+            }
+            "/Contents/ETag" => once(&mut object.etag, ETag::parse(text)),
+            "/Contents" => match std::mem::take(&mut object) {
+                Contents { key: Some(key), size: Some(size), modified: Some(modified), etag } => {
+                    listed.push((key, size, modified, etag.unwrap_or(ETag::None)));
+                    Ok(())
+                }
+                _ => Err(malformed("an object without Key, Size or LastModified")),
+            },
+            "/CommonPrefixes/Prefix" => {
+                prefixes.push(text.to_owned());
                 Ok(())
             }
-            _ => Err(malformed("an object without Key, Size or LastModified")),
-        },
-        "/CommonPrefixes/Prefix" => {
-            prefixes.push(text.to_owned());
-            Ok(())
+            "/EncodingType" => once(&mut encoded, text.trim().eq_ignore_ascii_case("url")),
+            "/IsTruncated" => {
+                // Stores in Python have been seen to say it as Python does: True.
+                once(&mut truncated, known(text.trim().to_ascii_lowercase().parse().ok(), path)?)
+            }
+            "/NextContinuationToken" => once(&mut token, text.to_owned()),
+            _ => Ok(()),
         }
-        "/EncodingType" => once(&mut encoded, text.trim().eq_ignore_ascii_case("url")),
-        "/IsTruncated" => {
-            // Stores in Python have been seen to say it as Python does: True.
-            once(&mut truncated, known(text.trim().to_ascii_lowercase().parse().ok(), path)?)
-        }
-        "/NextContinuationToken" => once(&mut token, text.to_owned()),
-        _ => Ok(()),
     })?;
     let next = match (truncated, token.filter(|token| !token.trim().is_empty())) {
         (Some(false), None) => None,
@@ -91,7 +93,11 @@ pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
 }
 
 fn malformed(why: &str) -> Cause {
-    Cause::Malformed(format!("listing: {why}"))
+    malformed_in("listing", why)
+}
+
+fn malformed_in(answer: &str, why: &str) -> Cause {
+    Cause::Malformed(format!("{answer}: {why}"))
 }
 
 fn known<T>(value: Option<T>, path: &str) -> Result<T, Cause> {
@@ -105,10 +111,14 @@ fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Cause> {
     }
 }
 
-/// Calls `each` at the end of every element, with the names of those that it stands in and its own, each
-/// behind a `/`, and with the text that is right in it.
-fn elements(xml: &str, mut each: impl FnMut(&str, &str) -> Result<(), Cause>) -> Result<(), Cause> {
-    let wrong = |error: &dyn std::fmt::Display| malformed(&error.to_string());
+/// Calls `each` at the end of every element of an answer, with the names of those that it stands in and its
+/// own, each behind a `/`, and with the text that is right in it.
+pub(super) fn elements(
+    answer: &str,
+    xml: &str,
+    mut each: impl FnMut(&str, &str) -> Result<(), Cause>,
+) -> Result<(), Cause> {
+    let wrong = |error: &dyn std::fmt::Display| malformed_in(answer, &error.to_string());
     let mut reader = Reader::from_str(xml);
     reader.config_mut().expand_empty_elements = true;
     let (mut path, mut text) = (String::new(), String::new());
@@ -136,12 +146,12 @@ fn elements(xml: &str, mut each: impl FnMut(&str, &str) -> Result<(), Cause>) ->
                 Ok(None) => {
                     let name = name.decode().map_err(|error| wrong(&error))?;
                     let meant = resolve_predefined_entity(&name);
-                    text.push_str(meant.ok_or_else(|| malformed("an entity nobody knows"))?);
+                    text.push_str(meant.ok_or_else(|| wrong(&"an entity nobody knows"))?);
                 }
                 Err(error) => return Err(wrong(&error)),
             },
             Event::Eof if path.is_empty() => return Ok(()),
-            Event::Eof => return Err(malformed("it ends early")),
+            Event::Eof => return Err(wrong(&"it ends early")),
             _ => {}
         }
     }

@@ -5,6 +5,7 @@
 //! segment may come here (see [`names`](crate::names)).
 
 use std::{
+    mem,
     sync::{Arc, RwLock},
     time::SystemTime,
 };
@@ -14,10 +15,7 @@ use percent_encoding::percent_decode_str;
 pub(crate) use s3::creds::Credentials;
 use s3::{
     Bucket, Region,
-    serde_types::{
-        DeleteObjectsRequest, DeleteObjectsResult, InitiateMultipartUploadResponse,
-        ObjectIdentifier, Part,
-    },
+    serde_types::{DeleteObjectsRequest, InitiateMultipartUploadResponse, ObjectIdentifier, Part},
     signing,
 };
 use serde::Deserialize;
@@ -28,7 +26,7 @@ use url::Url;
 use crate::{
     entry::Timestamp,
     error::Cause,
-    s3::{UploadedPart, access::Addressing},
+    s3::{UploadedPart, access::Addressing, listing::elements},
 };
 
 /// Where a bucket is.
@@ -418,10 +416,27 @@ pub(super) fn parse_deleted(
     if let Some((code, message)) = parse_error(xml) {
         return Err(Cause::S3 { status: 200, code, message, retry_after: None });
     }
-    let result: DeleteObjectsResult =
-        quick_xml::de::from_str(xml).map_err(malformed("DeleteObjects"))?;
-    let deleted = result.deleted.into_iter().map(|deleted| deleted.key).collect();
-    let failed = result.errors.into_iter().map(|e| (e.key, e.code, e.message)).collect();
+    let (mut deleted, mut failed, mut is_result) = (Vec::new(), Vec::new(), false);
+    let (mut key, mut code, mut message) = (None, String::new(), String::new());
+    // Not every store says first what is gone and then what is not.
+    elements("DeleteObjects", xml, |path, text| {
+        match path {
+            "/DeleteResult/Deleted/Key" | "/DeleteResult/Error/Key" => key = Some(text.to_owned()),
+            "/DeleteResult/Error/Code" => text.clone_into(&mut code),
+            "/DeleteResult/Error/Message" => text.clone_into(&mut message),
+            "/DeleteResult/Deleted" => deleted.extend(key.take()),
+            "/DeleteResult/Error" => {
+                let (code, message) = (mem::take(&mut code), mem::take(&mut message));
+                failed.extend(key.take().map(|key| (key, code, message)));
+            }
+            "/DeleteResult" => is_result = true,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if !is_result {
+        return Err(Cause::Malformed("DeleteObjects: it is no result".to_owned()));
+    }
     Ok((deleted, failed))
 }
 
@@ -536,5 +551,28 @@ mod tests {
             assert!(parse_completed(text).is_err(), "{text}");
         }
         assert_eq!(parse_error("<Error><Code>A</Code></Error>"), Some(("A".into(), String::new())));
+    }
+
+    #[test]
+    fn what_is_gone_and_what_is_not_may_come_in_any_order() {
+        let deleted = |key: &str| format!("<Deleted><Key>{key}</Key></Deleted>\n");
+        let failed = |key: &str, more: &str| {
+            format!("<Error><Key>{key}</Key><Code>AccessDenied</Code>{more}</Error>")
+        };
+        let answer = [
+            deleted("a&amp;&quot;"),
+            failed("b", "<Message>no</Message>"),
+            deleted("c"),
+            failed("d", ""),
+        ];
+        let xml = format!("<DeleteResult xmlns=\"x\">{}</DeleteResult>", answer.concat());
+        let (deleted, failed) = parse_deleted(&xml).unwrap();
+        assert_eq!(deleted, ["a&\"", "c"]);
+        let reason = |key: &str, message: &str| (key.into(), "AccessDenied".into(), message.into());
+        assert_eq!(failed, [reason("b", "no"), reason("d", "")]);
+        assert_eq!(parse_deleted("<DeleteResult/>").unwrap(), (vec![], vec![]));
+        for text in ["", "<DeleteResult>", "<DeleteResult><Deleted><Key>a</Key>"] {
+            assert!(parse_deleted(text).is_err(), "{text}");
+        }
     }
 }
