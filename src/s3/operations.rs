@@ -111,7 +111,12 @@ impl Client {
         self.retry("upload", key, || {
             let mut call = Call::new("PUT", Some(key));
             self.attach(&mut call, payload)?;
-            self.finish(self.send(&call)?)
+            let answer = self.send(&call)?;
+            // Whatever stands between may answer 200 to anything; only a store names what it stored.
+            let is_stored = answer.header("etag").is_some();
+            self.finish(answer)?;
+            let unclear = || Cause::Malformed("PutObject without an ETag".to_owned());
+            is_stored.then_some(()).ok_or_else(unclear)
         })
     }
 

@@ -300,6 +300,7 @@ fn errors_in_an_answer_of_200() {
         row("200, error", BUSY, &[COMPLETE], Done, Entry("InternalError")),
         one("200, refusal", NEVER, &[COMPLETE], Entry("permission denied")),
         row("200, error", BUSY, &[DELETE_MANY], Done, Entry("InternalError")),
+        row("200, error", BUSY, &[PUT, PART], Done, Entry("without an ETag")),
         row("200, error of a key", ONE_BUSY, &[DELETE_MANY], Done, Entry("InternalError")),
         one("200, refusal of a key", ONE_NEVER, &[DELETE_MANY], Entry("permission denied")),
     ]);
