@@ -212,7 +212,13 @@ impl Pages {
 
     /// A page has come, and where the next one begins.
     fn add(&mut self, mut found: Vec<Found>, next: Option<String>) {
+        // A store that doesn't know tokens begins anew, whatever it makes up for the next one.
+        let begins_anew = match (self.found.first().map(Vec::as_slice), found.first()) {
+            (Some([Found::Object(first), ..]), Some(Found::Object(now))) => now.path == first.path,
+            _ => false,
+        };
         self.next = match next {
+            _ if begins_anew => Next::Stuck,
             None => Next::Ended,
             Some(token) if !self.tokens.insert(token.clone()) => Next::Stuck,
             Some(token) => Next::Ready(ListFrom::Token(token)),
@@ -227,4 +233,42 @@ impl Pages {
 /// Whether a part of a listing failed in a way in which all of it would.
 fn is_final(error: &Error) -> bool {
     matches!(error.cause(), Cause::Interrupted | Cause::Credentials(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::entry::{ETag, Timestamp};
+
+    /// Each of its tokens is a new one, so that nothing but the keys tells that the listing never ends.
+    #[test]
+    fn a_store_that_ignores_tokens_is_found_out() {
+        let asked = AtomicUsize::new(0);
+        let again = || {
+            let asked = asked.fetch_add(1, Ordering::Relaxed);
+            assert!(asked < 100, "it goes on for ever");
+            let object = |path: &str| {
+                Found::Object(Object {
+                    path: path.into(),
+                    size: 1,
+                    modified: Timestamp::from_secs(0),
+                    etag: ETag::None,
+                })
+            };
+            let found = vec![object("a"), object("b")];
+            Ok(Page { found, dirs: Some(Vec::new()), next: Some(format!("token {asked}")) })
+        };
+        let (scan, limit) = (OnceLock::new(), || 1);
+        let mut ranges = Ranges::new(&scan, &limit);
+        drive(1, &mut ranges, &|(id, _)| (id, again()));
+        let mut pages = ranges.into_pages().unwrap();
+        for may_split in [true, false] {
+            let mut prefixes = Prefixes::new(pages, may_split, &scan, &limit);
+            drive(1, &mut prefixes, &|ask| (ask, again()));
+            pages = prefixes.into_pages().unwrap();
+        }
+        assert!(pages.is_stuck());
+    }
 }
