@@ -115,7 +115,8 @@ mod tests {
         scan::Scan,
     };
 
-    const CLOCKS: Clocks = Clocks { now: Timestamp::from_secs(1_000), skew: 0, by_content: false };
+    const CLOCKS: Clocks =
+        Clocks { now: Timestamp::from_secs(1_000), skew: 0, by_content: false, no_delete: false };
 
     #[test]
     fn deletions_beyond_the_usual_are_refused() {

@@ -66,11 +66,9 @@ impl Keeper {
             now: SystemTime::now().into(),
             skew: self.client.skew(),
             by_content: self.config.by_content,
+            no_delete: self.config.no_delete,
         };
         let mut plan = plan(direction, scan, listing, &clocks);
-        if self.config.no_delete {
-            plan.deletions.clear();
-        }
         if !plan.doubtful.is_empty() {
             let bytes = plan.doubtful.iter().map(|pair| pair.size(direction)).sum();
             let entries = plan.doubtful.len() as u64;

@@ -71,7 +71,7 @@ impl Reason {
     }
 }
 
-/// What is needed, beside the entries, to compare their times.
+/// What is needed, beside the entries, to decide.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
     /// The local time.
@@ -80,6 +80,8 @@ pub struct Clocks {
     pub skew: u64,
     /// Let the content decide wherever the sizes are equal, whatever the times say.
     pub by_content: bool,
+    /// Delete nothing.
+    pub no_delete: bool,
 }
 
 /// What the rule says of a file and an object of the same path.
@@ -244,6 +246,9 @@ pub fn plan(direction: Direction, scan: Scan, listing: Listing, clocks: &Clocks)
     match direction {
         Direction::Backup => plan.backup(merged, &local, clocks),
         Direction::Restore => plan.restore(merged, &scan.dirs, &local, remote, clocks),
+    }
+    if clocks.no_delete {
+        plan.deletions.clear();
     }
     plan.mind_links();
     plan.skipped.extend(scan.skipped);
@@ -482,7 +487,12 @@ mod tests {
     }
 
     fn clocks(skew: i64) -> Clocks {
-        Clocks { now: Timestamp::from_nanos(NOW), skew: skew.unsigned_abs(), by_content: false }
+        Clocks {
+            now: Timestamp::from_nanos(NOW),
+            skew: skew.unsigned_abs(),
+            by_content: false,
+            no_delete: false,
+        }
     }
 
     /// The module's table, row by row.

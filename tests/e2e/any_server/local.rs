@@ -67,6 +67,20 @@ fn nothing_is_restored_through_a_link() {
 }
 
 #[test]
+fn a_link_stays_where_what_it_leads_to_is_not_deleted_after_all() {
+    let world = World::on_any_server();
+    world.write("src/link", "content");
+    world.write("dst/file", "content");
+    world.expect(0, "backup src BUCKET --yes");
+    symlink("file", world.path("dst/link")).unwrap();
+    world.expect(0, "restore BUCKET dst --yes --no-delete").assert_nothing_to_do();
+    assert!(world.path("dst/link").is_symlink());
+    world.expect(0, "restore BUCKET dst --yes").assert_says("1 downloaded");
+    assert!(!world.path("dst/link").is_symlink() && !world.path("dst/file").exists());
+    assert_eq!(fs::read(world.path("dst/link")).unwrap(), b"content");
+}
+
+#[test]
 fn a_file_and_a_directory_of_one_name_leave_each_other_alone() {
     let world = World::on_any_server();
     world.put_object("file/under", b"object");
