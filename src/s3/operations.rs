@@ -335,6 +335,10 @@ impl Client {
             if answer.status != if whole { 200 } else { 206 } {
                 return Err(Cause::Malformed(format!("status {} to a ranged GET", answer.status)));
             }
+            let sent = answer.header("content-range").unwrap_or_default();
+            if !whole && !begins_at(sent, at) {
+                return Err(Cause::Malformed(format!("{sent} in place of bytes from {at} on")));
+            }
             sink.head(&head);
             while at < range.end {
                 if self.cancel.is_cancelled() {
@@ -433,6 +437,12 @@ impl Client {
         };
         Ok(keys.iter().map(outcome).collect())
     }
+}
+
+/// Whether the range that an answer says it holds begins there.
+fn begins_at(content_range: &str, at: u64) -> bool {
+    let mut numbers = content_range.split(|c: char| !c.is_ascii_digit());
+    numbers.find(|number| !number.is_empty()).is_some_and(|begin| begin.parse() == Ok(at))
 }
 
 /// The ETag of the object that S3 makes of parts, where theirs are MD5s.

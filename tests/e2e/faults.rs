@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{
     World, files,
-    store::{Fault, Request},
+    store::{Fault, Object, Request},
 };
 
 fn world() -> World {
@@ -198,6 +198,30 @@ fn a_damaged_range_of_a_large_object_is_fetched_again() {
     world.store().fault(Fault::on("GetObject").flip_body(1_000));
     let run = world.expect(2, "restore BUCKET never --yes --part-size 5MiB");
     run.assert_says("download large: the bytes that arrived do not match");
+    assert!(files(&world.path("never")).is_empty());
+}
+
+#[test]
+fn a_range_that_nobody_asked_for_is_not_taken_for_the_one_that_was() {
+    let world = World::in_process();
+    let body = crate::support::noise(1, 11 << 20);
+    // Nothing else could tell.
+    let object = Object { checksum: None, ..Object::new(body.clone()).etag("opaque") };
+    world.store().put_object("large", object);
+    let second = |request: &Request| {
+        request.headers.get("range").is_some_and(|range| range.starts_with("bytes=5242880-"))
+    };
+    let first = format!("bytes 0-{}/{}", (5 << 20) - 1, 11 << 20);
+    let wrong = || {
+        let fault = Fault::on("GetObject").when(second).header("content-range", &first);
+        fault.body(body[..5 << 20].to_vec())
+    };
+    world.store().fault(wrong().times(1));
+    world.expect(0, "restore BUCKET back --yes --part-size 5MiB").assert_says("1 downloaded");
+    assert!(files(&world.path("back"))["large"] == body);
+    world.store().fault(wrong());
+    let run = world.expect(2, "restore BUCKET never --yes --part-size 5MiB --retries 1");
+    run.assert_says("download large: the server's answer can't be understood: bytes 0-5242879/");
     assert!(files(&world.path("never")).is_empty());
 }
 
