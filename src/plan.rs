@@ -175,7 +175,8 @@ pub struct Count {
 impl Count {
     pub(crate) fn add(&mut self, bytes: u64) {
         self.entries += 1;
-        self.bytes += bytes;
+        // A listing may claim any size.
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }
 

@@ -404,7 +404,7 @@ impl<M: Mover> Course<'_, '_, M> {
         let mut few = vec![first];
         while few.len() < share.min(FEW.0)
             && let Some(next) = self.waiting.front()
-            && bytes + next.size(self.direction) <= FEW.1
+            && bytes.saturating_add(next.size(self.direction)) <= FEW.1
         {
             bytes += next.size(self.direction);
             few.extend(self.waiting.pop_front());

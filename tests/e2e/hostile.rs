@@ -153,6 +153,29 @@ fn keys_that_climb_are_named_and_neither_written_nor_deleted() {
 // Links that are there from the start
 
 #[test]
+fn sizes_beyond_all_measure_are_named_failures() {
+    let world = World::in_process();
+    world.write("dst/kept", "kept");
+    let object = |key: &str, size: u64| {
+        format!(
+            "<Contents><Key>{key}</Key><Size>{size}</Size>\
+             <LastModified>2024-02-29T12:34:56Z</LastModified></Contents>"
+        )
+    };
+    for key in ["a", "b", "c"] {
+        world.store().put(key, "x");
+    }
+    let objects = [object("a", u64::MAX), object("b", 1 << 63), object("c", 1 << 62)].concat();
+    world.store().fault(Fault::on("ListObjectsV2").body(format!(
+        "<ListBucketResult><IsTruncated>false</IsTruncated>{objects}</ListBucketResult>"
+    )));
+    world.expect(0, "restore BUCKET dst --mock").assert_says("3 to download");
+    let run = world.expect(2, "restore BUCKET dst --yes --retries 0");
+    run.assert_says("3 failed");
+    assert_eq!(files(&world.path("dst")), as_tree([("kept", "kept")]));
+}
+
+#[test]
 fn planted_links_lead_nobody_out() {
     let world = World::in_process();
     world.write("outside/passwd", "root");
