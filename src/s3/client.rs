@@ -260,7 +260,7 @@ impl Client {
 
     /// Reads an answer to its end, so that its connection can serve again.
     pub(super) fn finish(&self, answer: Answer) -> Result<(), Cause> {
-        answer.text(MAX_DOCUMENT).map(drop)
+        answer.discard(MAX_DOCUMENT)
     }
 
     /// Sends one request, signed. Follows the bucket into its region, renews credentials that the

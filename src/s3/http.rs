@@ -138,6 +138,12 @@ impl Answer {
         }
     }
 
+    /// Reads the body to its end, but no more than `limit` bytes, and keeps nothing of it.
+    pub(super) fn discard(self, limit: u64) -> Result<(), Cause> {
+        let read = io::copy(&mut self.body.take(limit), &mut io::sink());
+        read.map(drop).map_err(|error| network(&ureq::Error::from(error)))
+    }
+
     /// Reads the whole body as text, of at most `limit` bytes.
     pub(super) fn text(self, limit: u64) -> Result<String, Cause> {
         let mut bytes = Vec::new();

@@ -267,6 +267,7 @@ fn answers_that_are_not_s3s() {
     const HTML: fn(Fault) -> Fault = |fault| fault.body("<html>captive portal</html>");
     const TEXT: fn(Fault) -> Fault = |fault| fault.body("\u{0}\u{1}not XML");
     const EMPTY: fn(Fault) -> Fault = |fault| fault.body("");
+    const BYTES: fn(Fault) -> Fault = |fault| fault.body(vec![0xff; 1 << 20]);
     const REPEATED: fn(Fault) -> Fault = |fault| fault.body(page(TOKENS[0])).times(20);
     let unclear = "can't be understood";
     let documents = [CREATE, DELETE_MANY];
@@ -283,6 +284,7 @@ fn answers_that_are_not_s3s() {
         row("empty", EMPTY, &[COMPLETE], Done, Entry("")),
         // Nobody reads it.
         one("HTML", HTML, &[PUT, PART, LIST_UPLOADS], Done),
+        one("no text", BYTES, &[PUT, PART], Done),
         Row {
             once: None,
             ..row("endless", REPEATED, &[LIST[1], LIST[3]], Done, Nothing("repeats a page"))
