@@ -93,7 +93,8 @@ pub struct TransferConfig {
     /// Leave the content of uploads out of the signature over http, as it is over https anyway: the
     /// checksum has to do. Saves a SHA-256 where the network is trusted.
     pub unsigned_payload: bool,
-    /// How often a request that failed for a passing reason is tried again.
+    /// How often a request that failed for a passing reason is tried again; more often while the server only
+    /// asks to slow down, and there is way to give.
     pub retries: u32,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
