@@ -110,3 +110,15 @@ fn an_etag_that_is_no_md5_is_not_corruption() {
     fs::write(world.path("back/odd"), "ODD").unwrap();
     world.expect(2, "verify back BUCKET --read-data").assert_says("content      odd");
 }
+
+#[test]
+fn an_etag_that_speaks_against_what_comes_twice_leaves_a_doubt_that_verify_names() {
+    let world = World::in_process();
+    let past = world.store().now() - std::time::Duration::from_secs(60);
+    let etag = Object::new("as it was stored").etag;
+    let rotten = Object::new("as it is served!").etag(&etag).no_checksum().last_modified(past);
+    world.store().put_object("a", rotten);
+    let run = world.expect(0, "restore BUCKET back --yes");
+    run.assert_says("1 could not be checked against a checksum");
+    world.expect(2, "verify back BUCKET").assert_says("content      a");
+}
