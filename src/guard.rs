@@ -111,12 +111,12 @@ mod tests {
     use crate::{
         entry::{ETag, Object, Timestamp},
         list::Listing,
-        plan::{Clocks, Direction, plan},
+        plan::{Direction, Terms, plan},
         scan::Scan,
     };
 
-    const CLOCKS: Clocks =
-        Clocks { now: Timestamp::from_secs(1_000), skew: 0, by_content: false, no_delete: false };
+    const TERMS: Terms =
+        Terms { now: Timestamp::from_secs(1_000), skew: 0, by_content: false, no_delete: false };
 
     #[test]
     fn deletions_beyond_the_usual_are_refused() {
@@ -129,7 +129,7 @@ mod tests {
             };
             let objects = (0..deletions).map(object).collect();
             let listing = Listing { objects, skipped: Vec::new() };
-            let mut plan = plan(Direction::Backup, Scan::default(), listing, &CLOCKS);
+            let mut plan = plan(Direction::Backup, Scan::default(), listing, &TERMS);
             (plan.source_entries, plan.target_entries) = (source, target);
             plan
         };
@@ -164,7 +164,7 @@ mod tests {
         };
         let listing = Listing { objects: Vec::new(), skipped: vec![long("d")] };
         let scan = Scan { skipped: vec![long("b"), long("c")], ..Scan::default() };
-        let refusal = plan(Direction::Backup, scan, listing, &CLOCKS).check(&Guards::default());
+        let refusal = plan(Direction::Backup, scan, listing, &TERMS).check(&Guards::default());
         assert_eq!(refusal, Err(Refusal::KeysTooLong(["b", "c", "d"].map(str::to_owned).into())));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     error::Result,
     list::{self, Listing},
-    plan::{Clocks, Direction, Plan, plan},
+    plan::{Direction, Plan, Terms, plan},
     report::{Event, Report, Stage},
     root::Root,
     s3::Client,
@@ -62,13 +62,13 @@ impl Keeper {
     /// When a side can't be looked at: no such directory (for a backup), no such bucket, no permission.
     pub fn plan(&self, direction: Direction, on_event: &mut dyn FnMut(Event)) -> Result<Plan> {
         let (scan, listing) = self.look(Some(direction), on_event)?;
-        let clocks = Clocks {
+        let terms = Terms {
             now: SystemTime::now().into(),
             skew: self.client.skew(),
             by_content: self.config.by_content,
             no_delete: self.config.no_delete,
         };
-        let mut plan = plan(direction, scan, listing, &clocks);
+        let mut plan = plan(direction, scan, listing, &terms);
         if !plan.doubtful.is_empty() {
             let bytes = plan.doubtful.iter().map(|pair| pair.size(direction)).sum();
             let entries = plan.doubtful.len() as u64;

@@ -73,7 +73,7 @@ impl Reason {
 
 /// What is needed, beside the entries, to decide.
 #[derive(Clone, Copy, Debug)]
-pub struct Clocks {
+pub struct Terms {
     /// The local time.
     pub now: Timestamp,
     /// How far the server's clock may be from the local one, in nanoseconds.
@@ -98,17 +98,17 @@ pub enum Verdict {
 const SECOND: u64 = 1_000_000_000;
 
 /// The rule for a pair.
-pub fn compare(direction: Direction, file: &File, object: &Object, clocks: &Clocks) -> Verdict {
+pub fn compare(direction: Direction, file: &File, object: &Object, terms: &Terms) -> Verdict {
     let (mtime, last_modified) = (file.modified, object.modified);
     if file.size != object.size {
         Verdict::Transfer(Reason::Size)
-    } else if clocks.by_content {
+    } else if terms.by_content {
         Verdict::Doubt
     } else if mtime == last_modified && file.target.is_none() {
         // No link is a restored copy: the time is that of what it leads to, restored from another object.
         Verdict::Keep
-    } else if mtime > clocks.now
-        || mtime.distance(last_modified) <= clocks.skew.saturating_add(SECOND)
+    } else if mtime > terms.now
+        || mtime.distance(last_modified) <= terms.skew.saturating_add(SECOND)
     {
         Verdict::Doubt
     } else if mtime > last_modified {
@@ -220,7 +220,7 @@ impl Plan {
 }
 
 /// Decides what `direction` asks for, given both sides.
-pub fn plan(direction: Direction, scan: Scan, listing: Listing, clocks: &Clocks) -> Plan {
+pub fn plan(direction: Direction, scan: Scan, listing: Listing, terms: &Terms) -> Plan {
     let (source, target) = match direction {
         Direction::Backup => (scan.files.len(), listing.objects.len()),
         Direction::Restore => (listing.objects.len(), scan.files.len()),
@@ -245,10 +245,10 @@ pub fn plan(direction: Direction, scan: Scan, listing: Listing, clocks: &Clocks)
     let remote = Shields::new(&listing.skipped);
     let merged = Merge::new(scan.files, listing.objects);
     match direction {
-        Direction::Backup => plan.backup(merged, &local, clocks),
-        Direction::Restore => plan.restore(merged, &scan.dirs, &local, remote, clocks),
+        Direction::Backup => plan.backup(merged, &local, terms),
+        Direction::Restore => plan.restore(merged, &scan.dirs, &local, remote, terms),
     }
-    if clocks.no_delete {
+    if terms.no_delete {
         plan.deletions.clear();
     }
     plan.mind_links();
@@ -259,11 +259,11 @@ pub fn plan(direction: Direction, scan: Scan, listing: Listing, clocks: &Clocks)
 }
 
 impl Plan {
-    fn backup(&mut self, mut merged: Merge, local: &Shields, clocks: &Clocks) {
+    fn backup(&mut self, mut merged: Merge, local: &Shields, terms: &Terms) {
         let folded = merged.folded_files();
         while let Some(pair) = merged.next() {
             match pair {
-                (Some(file), Some(object)) => self.pair(file, object, clocks),
+                (Some(file), Some(object)) => self.pair(file, object, terms),
                 (Some(file), None) => self.transfer(Reason::Missing, Some(file), None),
                 (None, Some(object)) if folded.contains_key(&*object.path) => {
                     let file = folded[&*object.path].clone();
@@ -291,7 +291,7 @@ impl Plan {
         dirs: &[Box<str>],
         local: &Shields,
         mut remote: Shields,
-        clocks: &Clocks,
+        terms: &Terms,
     ) {
         // The last file seen: in tree order, whatever it is in the way of follows right behind.
         let mut last_file: Option<Box<str>> = None;
@@ -333,14 +333,14 @@ impl Plan {
                         self.skipped.push(Skipped { path: path.to_string(), reason });
                     }
                 }
-                (None, Some(file)) => self.pair(file, object, clocks),
+                (None, Some(file)) => self.pair(file, object, terms),
                 (None, None) => self.transfer(Reason::Missing, None, Some(object)),
             }
         }
     }
 
-    fn pair(&mut self, file: File, object: Object, clocks: &Clocks) {
-        match compare(self.direction, &file, &object, clocks) {
+    fn pair(&mut self, file: File, object: Object, terms: &Terms) {
+        match compare(self.direction, &file, &object, terms) {
             Verdict::Keep => self.keep(file, object),
             Verdict::Transfer(reason) => self.transfer(reason, Some(file), Some(object)),
             Verdict::Doubt => self.doubtful.push(Transfer {
@@ -487,8 +487,8 @@ mod tests {
         Skipped { path: path.to_owned(), reason: SkipReason::LinkDangling }
     }
 
-    fn clocks(skew: i64) -> Clocks {
-        Clocks {
+    fn terms(skew: i64) -> Terms {
+        Terms {
             now: Timestamp::from_nanos(NOW),
             skew: skew.unsigned_abs(),
             by_content: false,
@@ -530,17 +530,17 @@ mod tests {
         for (size, mtime, object_size, last_modified, skew, expected) in cases {
             let (file, object) = (file("a", size, mtime), object("a", object_size, last_modified));
             let case = format!("{size} {mtime} {object_size} {last_modified} {skew}");
-            let verdict = compare(Direction::Backup, &file, &object, &clocks(skew));
+            let verdict = compare(Direction::Backup, &file, &object, &terms(skew));
             assert_eq!(verdict, expected, "{case}");
             // The same the other way round, but for what may be a copy of the object's predecessor.
-            let verdict = compare(Direction::Restore, &file, &object, &clocks(skew));
+            let verdict = compare(Direction::Restore, &file, &object, &terms(skew));
             let copied = expected == Keep && mtime < last_modified * S && mtime % S == 0;
             assert_eq!(verdict, if copied { Doubt } else { expected }, "{case}");
         }
         // A link's time is that of what it leads to, and no sign of a restored copy.
         let link = File { target: Some(Path::new("b").into()), ..file("a", 1, 500 * S) };
-        assert_eq!(compare(Direction::Restore, &link, &object("a", 1, 500), &clocks(0)), Doubt);
-        let by_content = Clocks { by_content: true, ..clocks(0) };
+        assert_eq!(compare(Direction::Restore, &link, &object("a", 1, 500), &terms(0)), Doubt);
+        let by_content = Terms { by_content: true, ..terms(0) };
         let compare = |size| {
             compare(Direction::Backup, &file("a", 1, 10 * S), &object("a", size, 500), &by_content)
         };
@@ -574,7 +574,7 @@ mod tests {
             let dirs = self.dirs.iter().map(|dir| Box::from(*dir)).collect();
             let scan = Scan { files: self.files, dirs, skipped: self.local, ..Scan::default() };
             let listing = Listing { objects: self.objects, skipped: self.remote };
-            let plan = plan(direction, scan, listing, &clocks(0));
+            let plan = plan(direction, scan, listing, &terms(0));
             (
                 plan.transfers.iter().map(|transfer| transfer.path().to_owned()).collect(),
                 plan.deletions.iter().map(|deletion| deletion.path.to_string()).collect(),

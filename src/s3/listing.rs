@@ -4,9 +4,10 @@
 //! It is read element by element, with no types of its own for it all: no other answer is as long, nor comes
 //! as often, and half of what a large listing costs is reading it.
 
-use quick_xml::{Reader, escape::resolve_predefined_entity, events::Event};
-
-use super::wire::{decode, parse_time};
+use super::{
+    wire::{decode, parse_time},
+    xml::elements,
+};
 use crate::{
     entry::{ETag, Timestamp},
     error::Cause,
@@ -93,11 +94,7 @@ pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
 }
 
 fn malformed(why: &str) -> Cause {
-    malformed_in("listing", why)
-}
-
-fn malformed_in(answer: &str, why: &str) -> Cause {
-    Cause::Malformed(format!("{answer}: {why}"))
+    Cause::Malformed(format!("listing: {why}"))
 }
 
 fn known<T>(value: Option<T>, path: &str) -> Result<T, Cause> {
@@ -108,52 +105,6 @@ fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Cause> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(malformed("it says something twice")),
-    }
-}
-
-/// Calls `each` at the end of every element of an answer, with the names of those that it stands in and its
-/// own, each behind a `/`, and with the text that is right in it.
-pub(super) fn elements(
-    answer: &str,
-    xml: &str,
-    mut each: impl FnMut(&str, &str) -> Result<(), Cause>,
-) -> Result<(), Cause> {
-    let wrong = |error: &dyn std::fmt::Display| malformed_in(answer, &error.to_string());
-    let mut reader = Reader::from_str(xml);
-    reader.config_mut().expand_empty_elements = true;
-    let (mut path, mut text) = (String::new(), String::new());
-    loop {
-        match reader.read_event().map_err(|error| wrong(&error))? {
-            Event::Start(start) => {
-                let name = start.local_name();
-                path.push('/');
-                path.push_str(str::from_utf8(name.as_ref()).map_err(|error| wrong(&error))?);
-                text.clear();
-            }
-            Event::End(_) => {
-                each(&path, &text)?;
-                path.truncate(path.rfind('/').unwrap_or(0));
-                text.clear();
-            }
-            Event::Text(more) => {
-                text.push_str(&more.xml10_content().map_err(|error| wrong(&error))?);
-            }
-            Event::CData(more) => {
-                text.push_str(&more.xml10_content().map_err(|error| wrong(&error))?);
-            }
-            Event::GeneralRef(name) => match name.resolve_char_ref() {
-                Ok(Some(c)) => text.push(c),
-                Ok(None) => {
-                    let name = name.decode().map_err(|error| wrong(&error))?;
-                    let meant = resolve_predefined_entity(&name);
-                    text.push_str(meant.ok_or_else(|| wrong(&"an entity nobody knows"))?);
-                }
-                Err(error) => return Err(wrong(&error)),
-            },
-            Event::Eof if path.is_empty() => return Ok(()),
-            Event::Eof => return Err(wrong(&"it ends early")),
-            _ => {}
-        }
     }
 }
 

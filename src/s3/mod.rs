@@ -11,6 +11,7 @@ mod operations;
 mod profile;
 mod throttle;
 mod wire;
+mod xml;
 
 pub use access::{Access, AccessOptions, Addressing};
 pub use checksum::Checksum;

@@ -26,7 +26,7 @@ use url::Url;
 use crate::{
     entry::Timestamp,
     error::Cause,
-    s3::{UploadedPart, access::Addressing, listing::elements},
+    s3::{UploadedPart, access::Addressing, xml::elements},
 };
 
 /// Where a bucket is.
