@@ -1,6 +1,10 @@
 //! Failures: named, counted, in the exit code, and no reason to stop the rest.
 
-use std::time::Duration;
+use std::{
+    ops::Range,
+    sync::{Barrier, Condvar, Mutex},
+    time::Duration,
+};
 
 use crate::support::{
     World, files,
@@ -250,6 +254,37 @@ fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
         assert!(refused(later) * 12 < later.len(), "{line}: {} of {}", refused(later), later.len());
     }
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
+}
+
+#[test]
+fn what_is_tried_again_waits_for_its_turn() {
+    let world = World::in_process();
+    for n in 0..24 {
+        world.write(&format!("src/{n}"), format!("{n}"));
+    }
+    // All eight that are under way are refused together, and then the four that may still be.
+    for at_once in [8, 4] {
+        let all = Barrier::new(at_once);
+        let refuse = Fault::on("PutObject").times(at_once).run(move |_| {
+            all.wait();
+        });
+        world.store().fault(refuse.status(503, "SlowDown"));
+    }
+    // From then on, two: a third has time enough to come before they are answered.
+    let (came, more) = (Mutex::new(0), Condvar::new());
+    world.store().fault(Fault::on("PutObject").times(3).run(move |_| {
+        let mut came = came.lock().unwrap();
+        *came += 1;
+        more.notify_all();
+        let _kept = more.wait_timeout_while(came, Duration::from_millis(700), |came| *came < 3);
+    }));
+    world.expect(0, "backup src BUCKET --yes --workers 8").assert_says("24 uploaded");
+    let requests = world.store().requests_of("PutObject");
+    let most = |of: Range<usize>| requests[of].iter().map(|request| request.under_way).max();
+    assert_eq!([most(0..8), most(8..12)], [Some(8), Some(4)]);
+    assert!(most(12..15) <= Some(2));
+    assert_eq!(requests.len(), 24 + 8 + 4);
+    world.expect(0, "verify src BUCKET").assert_says("24 the same");
 }
 
 #[test]
