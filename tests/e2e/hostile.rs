@@ -284,6 +284,52 @@ fn a_root_swapped_for_a_link_leads_no_download_out() {
 }
 
 #[test]
+fn a_directory_moved_away_under_a_restore_costs_named_failures_that_the_next_one_mends() {
+    // Within the tree and out of it; while a large object is fetched in ranges, and a small one after it.
+    let objects = (0..40).map(|n| (format!("d/{n:02}"), noise(n, 100)));
+    let mut objects = BTreeMap::from_iter(objects);
+    objects.insert("d/large".to_owned(), noise(40, 6 << 20));
+    objects.insert("else".to_owned(), b"fine".to_vec());
+    for (away, after) in
+        [("tree/moved", 1), ("tree/moved", 8), ("outside/moved", 1), ("outside/moved", 8)]
+    {
+        let world = World::in_process();
+        for (key, body) in &objects {
+            world.store().put(key, body);
+        }
+        world.write("tree/d/05", "older");
+        world.write("tree/only here", "stays, for not everything succeeds");
+        world.write("outside/file", "precious");
+        let outside = || {
+            let mut outside = files(&world.path("outside"));
+            outside.retain(|path, _| !path.starts_with("moved/"));
+            assert_eq!(outside, as_tree([("file", "precious")]));
+        };
+        let (dir, to) = (world.path("tree/d"), world.path(away));
+        let gets = Fault::on("GetObject").skip(after).times(1);
+        world.store().fault(gets.run(move |_| fs::rename(&dir, &to).unwrap()));
+        let line = "restore BUCKET tree --yes --workers 1 --part-size 5MiB";
+        let done = world.expect(2, line);
+        done.assert_says("1 deletions were not made");
+        let left = files(&world.path("tree"));
+        let is_named = |path: &str| done.stderr.contains(&format!("download {path}: "));
+        for (path, body) in &objects {
+            assert_eq!(left.get(path), Some(body).filter(|_| !is_named(path)), "{path}: {done:?}");
+        }
+        assert!(is_named("d/large") && !is_named("else"));
+        // What was there goes along as it is, and nothing more gets a name there.
+        let mut moved = files(&world.path(away));
+        moved.retain(|path, _| !path.contains(".s3keep-"));
+        assert_eq!(moved, as_tree([("05", "older")]));
+        outside();
+
+        world.expect(0, line);
+        assert_eq!(files(&world.path("tree")), objects);
+        outside();
+    }
+}
+
+#[test]
 fn a_file_swapped_for_a_link_to_a_secret_is_not_uploaded() {
     let world = World::in_process();
     let secret = "the secret of outside ".repeat(300_000);
