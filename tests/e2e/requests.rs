@@ -1,10 +1,17 @@
 //! What a run costs: requests and connections, counted.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, BufRead, BufReader, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
 
 use crate::support::{
-    World, files,
-    store::{Fault, Request},
+    World, files, run,
+    store::{Fault, Request, Store},
 };
 
 fn with_files(count: usize) -> World {
@@ -146,6 +153,69 @@ fn a_restore_lists_by_prefix_side_by_side_whatever_the_order() {
     world.store().clear_requests();
     world.expect(0, "restore BUCKET/deep one --yes --workers 1");
     assert_eq!(world.store().count("ListObjectsV2"), 49);
+}
+
+/// A proxy that takes whatever it is asked for to one server.
+fn proxy_to(server: String) -> String {
+    let pass_on = |mut from: TcpStream, mut to: TcpStream| {
+        let _ = io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+            thread::spawn(move || {
+                let asked = BufReader::new(&client).lines().map(Result::unwrap);
+                asked.take_while(|line| !line.is_empty()).for_each(drop);
+                (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                thread::spawn(move || pass_on(back.0, back.1));
+                pass_on(client, server);
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn a_restore_from_aws_lists_in_ranges_but_for_directory_buckets() {
+    let world = World::on(Store::start_tls());
+    fs::write(world.path("ca.pem"), world.store().ca_pem()).unwrap();
+    let proxy = proxy_to(world.endpoint().replace("https://", ""));
+    let restore = |bucket: &str, how: &str| {
+        world.store().clear_requests();
+        let mut command = world.command();
+        command.env_remove("AWS_ENDPOINT_URL_S3").env("HTTPS_PROXY", &proxy);
+        command.env("AWS_CA_BUNDLE", world.path("ca.pem"));
+        command.args(["restore", &format!("s3://{bucket}"), "back", how]);
+        let done = run(command.args(["--addressing-style", "path"]));
+        assert_eq!(done.code, 0, "{done:?}");
+        let lists = world.store().requests_of("ListObjectsV2");
+        assert!(lists.iter().all(|list| list.headers["host"] == "s3.amazonaws.com"));
+        let begins_behind = |list: &Request| list.query.contains_key("start-after");
+        (done, lists.len(), lists.iter().any(begins_behind))
+    };
+    let objects = (0..900).map(|n| (format!("{}/{n}", n % 7), n.to_string().into_bytes()));
+    let objects = BTreeMap::from_iter(objects);
+    world.store().create_bucket("bucket--use1-az4--x-s3");
+    world.store().set_page_size(20);
+    for (key, body) in &objects {
+        world.store().put(key, body);
+        world.store().put_in("bucket--use1-az4--x-s3", key, body);
+    }
+    let (done, _, in_ranges) = restore("bucket--use1-az4--x-s3", "--mock");
+    assert!(!in_ranges);
+    done.assert_says("900 to download");
+    // Nothing is known of what is there: a request in vain for three pages at most.
+    let (_, lists, in_ranges) = restore("bucket", "--yes");
+    assert!(in_ranges && (45..=45 + 15).contains(&lists), "{lists}");
+    assert!(files(&world.path("back")) == objects);
+    // The local files say where to cut: all but one of a page are new.
+    let (done, lists, in_ranges) = restore("bucket", "--yes");
+    assert!(in_ranges && (45..=900 / 19 + 2).contains(&lists), "{lists}");
+    done.assert_nothing_to_do();
 }
 
 #[test]
