@@ -566,3 +566,166 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
         (self.on_event)(Event::Progress(Progress { done, total: self.total }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        thread,
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::{
+        entry::{ETag, Object, Timestamp},
+        plan::Reason,
+        s3::{Access, AccessOptions, Env, ListFrom},
+    };
+
+    const PIECE: u64 = 16 << 20;
+
+    /// Moves nothing, and fails where the path or the size says so.
+    struct Still;
+
+    impl Still {
+        fn moved(path: &str, bytes: u64) -> Result<Moved> {
+            let lost = || Error::new("download", path, Cause::Network("lost".to_owned()));
+            let moved = Moved { bytes, checked: true, complete: None };
+            (!path.ends_with('7')).then_some(moved).ok_or_else(lost)
+        }
+    }
+
+    impl Mover for Still {
+        type Large = Transfer;
+
+        fn whole(&self, transfer: &Transfer, _: &mut Nearby) -> Result<Moved> {
+            Still::moved(transfer.path(), transfer.size(Direction::Restore))
+        }
+
+        fn begin(&self, transfer: &Transfer) -> Result<Transfer> {
+            Ok(transfer.clone())
+        }
+
+        fn pieces(&self, large: &Transfer) -> u64 {
+            large.size(Direction::Restore) / PIECE
+        }
+
+        fn piece(&self, large: &Transfer, index: u64) -> Result<()> {
+            if index == 1 { Still::moved(large.path(), PIECE).map(drop) } else { Ok(()) }
+        }
+
+        fn finish(&self, large: &Transfer) -> Result<Moved> {
+            Still::moved(large.path(), large.size(Direction::Restore))
+        }
+
+        fn abandon(&self, _: &Transfer) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn bytes(jobs: &[Job<Transfer>]) -> u64 {
+        let bytes = |job: &Job<Transfer>| match job {
+            Job::Few(few) => few.iter().map(|transfer| transfer.size(Direction::Restore)).sum(),
+            Job::Piece(..) => PIECE,
+            _ => 0,
+        };
+        jobs.iter().map(bytes).sum()
+    }
+
+    /// A server that takes long to answer, once: an empty listing.
+    fn far_server() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let asked = BufReader::new(&stream).lines().map(|line| line.unwrap());
+            asked.take_while(|line| !line.is_empty()).for_each(drop);
+            thread::sleep(Duration::from_millis(30));
+            let page = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len())
+        });
+        url
+    }
+
+    #[test]
+    fn only_so_many_bytes_are_under_way_and_only_so_many_objects_cut_up() {
+        for (is_far, most) in [(false, 128 << 20), (true, 512 << 20)] {
+            let options = AccessOptions {
+                endpoint: Some(far_server()),
+                unsigned: true,
+                ..Default::default()
+            };
+            let access = Access::resolve(options, Env::default()).unwrap();
+            let dir = tempfile::TempDir::new().unwrap();
+            let config = Config::new(dir.path(), "s3://bucket".parse().unwrap(), access);
+            let cancel = Cancel::new();
+            let client = Client::new("bucket", &config.access, &config.transfer, &cancel).unwrap();
+            if is_far {
+                client.list_page("", &ListFrom::Beginning).unwrap();
+            }
+            client.begin(512);
+            assert_eq!(client.is_far(), is_far);
+            let root = Root::open(dir.path()).unwrap();
+            let moved = AtomicU64::new(0);
+            let context =
+                Context { config: &config, client: &client, root: &root, cancel: &cancel, moved };
+
+            // Cut up, as large as can be in one, and small.
+            let sizes = (2..32).rev().map(|pieces| pieces * PIECE);
+            let sizes = sizes.chain([PIECE; 60]).chain([1_000; 2_000]);
+            let transfers = sizes.enumerate().map(|(n, size)| {
+                let modified = Timestamp::from_secs(0);
+                let path = format!("{n}").into();
+                let object = Some(Object { path, size, modified, etag: ETag::None });
+                Transfer { reason: Reason::Missing, file: None, object }
+            });
+            let mut course = Course {
+                context: &context,
+                mover: &Still,
+                direction: Direction::Restore,
+                total: Count::default(),
+                waiting: transfers.collect(),
+                repeated: HashSet::new(),
+                large: BTreeMap::new(),
+                begun: 0,
+                ready: VecDeque::new(),
+                moving: 0,
+                bytes: 0,
+                lost: 0,
+                complete: Vec::new(),
+                report: &mut Report::new(Direction::Restore, Count::default(), Vec::new()),
+                on_event: &mut |_| {},
+            };
+            let mut random = fastrand::Rng::with_seed(1);
+            let mut busy = Vec::new();
+            let (mut peak, mut most_cut_up) = (0, 0);
+            loop {
+                // More than there are workers for: nothing but the course itself sets a limit.
+                let before = bytes(&busy);
+                if let Some(job) = course.next() {
+                    busy.push(job);
+                    let after = bytes(&busy);
+                    assert!(after == before || before < most, "{after}");
+                    peak = after.max(peak);
+                    let is_cut_up = |large: &&Large<_>| {
+                        large.failed.is_none()
+                            && (large.steps.is_none() || large.next_piece < large.pieces)
+                    };
+                    most_cut_up = course.large.values().filter(is_cut_up).count().max(most_cut_up);
+                } else if busy.is_empty() {
+                    break;
+                } else {
+                    let job = busy.swap_remove(random.usize(..busy.len()));
+                    course.done(perform(&context, &Still, job));
+                }
+            }
+            assert!((most..most + PIECE).contains(&peak), "{peak}");
+            assert_eq!(most_cut_up, 4);
+            // All were tried, whatever became of the others.
+            let report = &course.report;
+            assert_eq!((report.transferred.entries, report.failed), (1_881, 209));
+            assert_eq!((course.bytes, course.moving, course.large.len()), (0, 0, 0));
+        }
+    }
+}
