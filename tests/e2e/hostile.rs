@@ -559,13 +559,14 @@ fn what_is_deeper_than_the_system_takes_is_named_and_left_alone() {
 
 // A system that refuses
 
-/// As `World::run`, below a shell's `ulimit -f`, in blocks of 512 bytes (bash: 1,024).
-fn run_with_file_size_limit(world: &World, blocks: u32, line: &str) -> Run {
+/// As `World::run`, below a shell's `ulimit`.
+fn run_with_limit(world: &World, limit: &str, vars: &[(&str, &str)], line: &str) -> Run {
     let url = format!("s3://{}", world.bucket);
     let exe = env!("CARGO_BIN_EXE_s3keep");
     let line = line.replace("BUCKET", &url);
     let mut command = like(&world.command(), "/bin/sh");
-    run(command.arg("-c").arg(format!("ulimit -f {blocks} && exec {exe} {line}")))
+    command.envs(vars.iter().copied());
+    run(command.arg("-c").arg(format!("ulimit {limit} && exec {exe} {line}")))
 }
 
 /// Another program in the same surroundings.
@@ -586,7 +587,8 @@ fn a_file_beyond_the_size_limit_is_a_named_failure() {
     world.write("tree/whole", "the old version");
     world.write("tree/only here", "stays, for not everything succeeds");
     let line = "restore BUCKET tree --yes --part-size 5MiB";
-    let done = run_with_file_size_limit(&world, 2_048, line);
+    // In blocks of 512 bytes (bash: 1,024).
+    let done = run_with_limit(&world, "-f 2048", &[], line);
     assert_eq!(done.code, 2, "{done:?}");
     for path in ["whole", "in ranges"] {
         done.assert_says(&format!(" {path}: File too large"));
@@ -599,6 +601,30 @@ fn a_file_beyond_the_size_limit_is_a_named_failure() {
     assert_eq!(left["small"], noise(3, 10_000));
     world.expect(0, line);
     assert_eq!(files(&world.path("tree")).len(), 3);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn where_no_more_threads_can_be_had_those_that_there_are_do_all() {
+    let world = World::in_process();
+    for n in 0..200 {
+        world.write(&format!("src/{n}"), format!("{n}"));
+    }
+    // The address space holds so many stacks. Four threads are there beside the workers while both sides
+    // are looked at, which leaves none to list, or two; three are while files are moved.
+    let vars =
+        [("RUST_MIN_STACK", "536870912"), ("MALLOC_ARENA_MAX", "1"), ("RAYON_NUM_THREADS", "1")];
+    for stacks in [4, 6] {
+        let limit = format!("-v {}", stacks * 524_288 + 262_144);
+        for line in ["backup src BUCKET/N --yes", "restore BUCKET/N back/N --yes"] {
+            let before = world.store().connections();
+            let line = line.replace('N', &stacks.to_string());
+            let done = run_with_limit(&world, &limit, &vars, &line);
+            assert_eq!(done.code, 0, "{line}: {done:?}");
+            assert!(world.store().connections() - before <= stacks - 3, "{line}");
+        }
+        assert_eq!(files(&world.path("src")), files(&world.path(&format!("back/{stacks}"))));
+    }
 }
 
 /// Somebody whom permissions bind: not root.
