@@ -154,13 +154,18 @@ impl Keeper {
         let in_ranges = direction == Some(Direction::Backup) || self.client.lists_in_byte_order();
         let list = || list::list(&self.client, &config.bucket, workers, in_ranges, &scanned);
         let listing = thread::scope(|scope| {
-            let listing = scope.spawn(|| self.client.while_watched(list));
+            let listing = || self.client.while_watched(list);
+            let listed = thread::Builder::new().spawn_scoped(scope, listing);
             let (scan, failed) = match scan() {
                 Ok(scan) => (Some(scan), None),
                 Err(error) => (None, Some(error)),
             };
             let _ = scanned.set(scan);
-            let listing = listing.join().unwrap_or_else(|panic| resume_unwind(panic));
+            let listing = match listed {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                // The system gives no more threads.
+                Err(_) => listing(),
+            };
             failed.map_or(listing, Err)
         })?;
         Ok((scanned.into_inner().flatten().unwrap_or_default(), listing))

@@ -48,6 +48,11 @@ impl fmt::Display for Unfit {
     }
 }
 
+/// The directory that holds a path, and the name that it has there.
+pub(crate) fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
 /// Why `path` (relative, without the prefix, whose length is `prefix_len` bytes) can't travel.
 pub fn unfit(path: &str, prefix_len: usize) -> Option<Unfit> {
     if prefix_len + path.len() > MAX_KEY_BYTES {

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
+use cap_fs_ext::{DirExt, FollowSymlinks, MetadataExt, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::{
     ambient_authority,
     fs::{Dir, OpenOptions, OpenOptionsExt},
@@ -147,7 +147,7 @@ impl Root {
 
     /// The directory that holds `path`, reached without following a link.
     pub(crate) fn parent(&self, path: &str, create: bool) -> io::Result<Parent> {
-        let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (dirs, name) = names::split(path);
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(dir) = self.directory_at_once(dirs) {
             return Ok(Parent { dir: Arc::new(dir), name: name.to_owned() });
@@ -172,7 +172,7 @@ impl Root {
 
     /// As [`parent`](Root::parent), but for the walk where the file before was in the same directory.
     fn parent_near(&self, path: &str, create: bool, nearby: &mut Nearby) -> io::Result<Parent> {
-        let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (dirs, name) = names::split(path);
         if let Some((of, dir)) = &nearby.0
             && of == dirs
         {
@@ -181,6 +181,18 @@ impl Root {
         let parent = self.parent(path, create)?;
         nearby.0 = Some((dirs.to_owned(), Arc::clone(&parent.dir)));
         Ok(parent)
+    }
+
+    /// Whether the directory of the file before is still where it was. If somebody has moved it, what was done
+    /// in it since was done elsewhere.
+    pub(crate) fn is_in_place(&self, nearby: &Nearby) -> bool {
+        let Some((dirs, dir)) = &nearby.0 else { return true };
+        let same = || -> io::Result<bool> {
+            let (was, is) = (dir.dir_metadata()?, self.parent(&format!("{dirs}/."), false)?);
+            let is = is.dir.dir_metadata()?;
+            Ok((was.dev(), was.ino()) == (is.dev(), is.ino()))
+        };
+        same().unwrap_or(false)
     }
 
     /// What [`parent`](Root::parent) reaches step by step, in one call. `None` where that doesn't work, for
@@ -404,5 +416,26 @@ impl Drop for Temporary {
             // What can't be removed now is swept by the next run.
             let _ = self.parent.dir.remove_file(name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_was_moved_is_not_in_place() {
+        let place = tempfile::tempdir().unwrap();
+        let root = Root::open(place.path()).unwrap();
+        let mut nearby = Nearby::default();
+        assert!(root.is_in_place(&nearby));
+        drop(root.temporary("top", false, 0, &mut nearby).unwrap());
+        assert!(root.is_in_place(&nearby));
+        drop(root.temporary("a/b/file", false, 0, &mut nearby).unwrap());
+        assert!(root.is_in_place(&nearby));
+        fs::rename(place.path().join("a"), place.path().join("moved")).unwrap();
+        assert!(!root.is_in_place(&nearby));
+        fs::create_dir_all(place.path().join("a/b")).unwrap();
+        assert!(!root.is_in_place(&nearby), "another of its name");
     }
 }

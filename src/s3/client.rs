@@ -143,7 +143,7 @@ impl Client {
     pub(crate) fn while_watched<T>(&self, work: impl FnOnce() -> T) -> T {
         let (working, ended) = crossbeam_channel::bounded::<()>(0);
         thread::scope(|scope| {
-            scope.spawn(move || {
+            let watch = move || {
                 // Nothing is ever sent: the channel closes when the work has ended.
                 let still = |time| ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
                 while still(Duration::from_millis(50)) {
@@ -152,7 +152,9 @@ impl Client {
                         return;
                     }
                 }
-            });
+            };
+            // Where the system gives no more threads, whoever asks for a stop has to wait for the network.
+            let _ = thread::Builder::new().spawn_scoped(scope, watch);
             let _working = working;
             work()
         })

@@ -28,6 +28,7 @@ use crate::{
     cancel::Cancel,
     config::Config,
     error::{Cause, Error, Result},
+    names,
     plan::{Count, Direction, Plan, Transfer},
     pool::{Flow, drive},
     report::{Event, Progress, Report, Stage},
@@ -265,22 +266,35 @@ const LARGE: usize = 4;
 fn publish(context: &Context, mut batch: Vec<(Transfer, Moved)>) -> Vec<(Transfer, Result<Moved>)> {
     let synced = context.sync();
     batch.sort_unstable_by(|(a, _), (b, _)| a.path().cmp(b.path()));
-    let mut nearby = Nearby::default();
-    let publish = |(transfer, moved): (Transfer, Moved)| {
-        let Some(complete) = &moved.complete else { return (transfer, Ok(moved)) };
-        let published = match &synced {
-            Ok(()) => context
-                .root
-                .publish(complete, &mut nearby)
-                .map_err(|cause| Error::new("download", transfer.path(), cause)),
-            Err(error) => {
-                context.root.discard(complete);
-                Err(error.repeated())
-            }
-        };
-        (transfer, published.map(|()| moved))
+    let fail = |path: &str, cause| Error::new("download", path, cause);
+    let publish = |transfer: &Transfer, moved: Moved, nearby: &mut Nearby| {
+        let Some(complete) = &moved.complete else { return Ok(moved) };
+        if let Err(error) = &synced {
+            context.root.discard(complete);
+            return Err(error.repeated());
+        }
+        let published = context.root.publish(complete, nearby);
+        published.map(|()| moved).map_err(|cause| fail(transfer.path(), cause))
     };
-    batch.into_iter().map(publish).collect()
+    let mut published = Vec::with_capacity(batch.len());
+    let mut batch = batch.into_iter().peekable();
+    while let Some((first, _)) = batch.peek() {
+        let dir = names::split(first.path()).0.to_owned();
+        let (begin, mut nearby) = (published.len(), Nearby::default());
+        while let Some((transfer, moved)) =
+            batch.next_if(|(transfer, _)| names::split(transfer.path()).0 == dir)
+        {
+            let result = publish(&transfer, moved, &mut nearby);
+            published.push((transfer, result));
+        }
+        if !context.root.is_in_place(&nearby) {
+            for (transfer, result) in published[begin..].iter_mut().filter(|(_, r)| r.is_ok()) {
+                let why = Cause::Changed("its directory was moved away meanwhile");
+                *result = Err(fail(transfer.path(), why));
+            }
+        }
+    }
+    published
 }
 
 /// A large object under way, as the caller's thread sees it.
