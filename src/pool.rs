@@ -15,6 +15,10 @@ use crossbeam_channel::{RecvTimeoutError, unbounded};
 /// How often a flow is told that time passes, at least.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How many workers wait for something to do at most. It takes a system longer to end hundreds of threads at
+/// once than one after the other, while the last jobs wait for the network.
+const IDLE: usize = 32;
+
 /// Work that comes in jobs, some of which only follow from others.
 pub(crate) trait Flow {
     /// Something for a worker to do.
@@ -41,7 +45,8 @@ pub(crate) fn drive<F: Flow>(
     flow: &mut F,
     perform: &(impl Fn(F::Job) -> F::Outcome + Sync),
 ) {
-    let (job_sender, jobs) = unbounded::<F::Job>();
+    // `None` tells a worker to leave.
+    let (job_sender, jobs) = unbounded::<Option<F::Job>>();
     let (outcome_sender, outcomes) = unbounded();
     thread::scope(|scope| {
         // Moved in, so that every way out of here drops it: that is what tells the workers to stop.
@@ -60,7 +65,7 @@ pub(crate) fn drive<F: Flow>(
                 if under_way > threads && threads < limit {
                     let (jobs, outcomes) = (jobs.clone(), outcome_sender.clone());
                     let work = move || {
-                        for job in jobs {
+                        while let Ok(Some(job)) = jobs.recv() {
                             let outcome = catch_unwind(AssertUnwindSafe(|| perform(job)));
                             if outcomes.send(outcome).is_err() {
                                 return;
@@ -76,12 +81,15 @@ pub(crate) fn drive<F: Flow>(
                 if threads == 0 {
                     under_way -= 1;
                     flow.done(perform(job));
-                } else if job_sender.send(job).is_err() {
+                } else if job_sender.send(Some(job)).is_err() {
                     return;
                 }
             }
             if under_way == 0 {
                 return;
+            }
+            while threads > under_way + IDLE && job_sender.send(None).is_ok() {
+                threads -= 1;
             }
             match outcomes.recv_timeout(TICK) {
                 Ok(Ok(outcome)) => {
