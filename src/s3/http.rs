@@ -167,7 +167,7 @@ impl Http {
             .accept_encoding("identity")
             .max_idle_connections(transfer.workers)
             .max_idle_connections_per_host(transfer.workers)
-            .input_buffer_size(64 << 10)
+            .input_buffer_size(32 << 10)
             .output_buffer_size(32 << 10)
             .timeout_connect(Some(transfer.connect_timeout))
             .timeout_per_read(Some(transfer.stall_timeout))
