@@ -148,34 +148,16 @@ fn all<M: Mover>(
     if transfers.is_empty() {
         return;
     }
-    let mut total = Count::default();
-    let mut requests = 0;
-    for transfer in &transfers {
+    let requests = transfers.iter().map(|transfer| {
         let size = transfer.size(direction);
-        total.add(size);
-        requests += size.div_ceil(part_size(size, context.config.transfer.part_size)).max(1);
-    }
+        size.div_ceil(part_size(size, context.config.transfer.part_size)).max(1)
+    });
+    let requests = requests.fold(0u64, u64::saturating_add);
     let enough = usize::try_from(requests / WORTH).unwrap_or(usize::MAX).max(FEWEST);
     let workers = context.config.transfer.workers.min(enough);
     context.client.begin(workers);
-    on_event(Event::Stage(Stage::Transferring(total)));
-    let mut course = Course {
-        context,
-        mover,
-        direction,
-        total,
-        waiting: transfers.into(),
-        repeated: HashSet::new(),
-        large: BTreeMap::new(),
-        begun: 0,
-        ready: VecDeque::new(),
-        moving: 0,
-        bytes: 0,
-        lost: 0,
-        complete: Vec::new(),
-        report,
-        on_event,
-    };
+    let mut course = Course::new(context, mover, direction, transfers, report, on_event);
+    (course.on_event)(Event::Stage(Stage::Transferring(course.total)));
     drive(workers, &mut course, &|job| perform(context, mover, job));
     let published = direction == Direction::Restore && report.transferred.entries > 0;
     if published && let Err(error) = context.sync() {
@@ -339,7 +321,36 @@ struct Course<'a, 'c, M: Mover> {
     on_event: &'a mut dyn FnMut(Event),
 }
 
-impl<M: Mover> Course<'_, '_, M> {
+impl<'a, 'c, M: Mover> Course<'a, 'c, M> {
+    fn new(
+        context: &'a Context<'c>,
+        mover: &'a M,
+        direction: Direction,
+        transfers: Vec<Transfer>,
+        report: &'a mut Report,
+        on_event: &'a mut dyn FnMut(Event),
+    ) -> Course<'a, 'c, M> {
+        let mut total = Count::default();
+        transfers.iter().for_each(|transfer| total.add(transfer.size(direction)));
+        Course {
+            context,
+            mover,
+            direction,
+            total,
+            waiting: transfers.into(),
+            repeated: HashSet::new(),
+            large: BTreeMap::new(),
+            begun: 0,
+            ready: VecDeque::new(),
+            moving: 0,
+            bytes: 0,
+            lost: 0,
+            complete: Vec::new(),
+            report,
+            on_event,
+        }
+    }
+
     fn is_stopping(&self) -> bool {
         self.report.fatal.is_some() || self.context.cancel.is_cancelled()
     }
@@ -694,23 +705,17 @@ mod tests {
                 let object = Some(Object { path, size, modified, etag: ETag::None });
                 Transfer { reason: Reason::Missing, file: None, object }
             });
-            let mut course = Course {
-                context: &context,
-                mover: &Still,
-                direction: Direction::Restore,
-                total: Count::default(),
-                waiting: transfers.collect(),
-                repeated: HashSet::new(),
-                large: BTreeMap::new(),
-                begun: 0,
-                ready: VecDeque::new(),
-                moving: 0,
-                bytes: 0,
-                lost: 0,
-                complete: Vec::new(),
-                report: &mut Report::new(Direction::Restore, Count::default(), Vec::new()),
-                on_event: &mut |_| {},
-            };
+            let mut report = Report::new(Direction::Restore, Count::default(), Vec::new());
+            let mut silent = |_: Event| {};
+            let transfers = transfers.collect();
+            let mut course = Course::new(
+                &context,
+                &Still,
+                Direction::Restore,
+                transfers,
+                &mut report,
+                &mut silent,
+            );
             let mut random = fastrand::Rng::with_seed(1);
             let mut busy = Vec::new();
             let (mut peak, mut most_cut_up) = (0, 0);
