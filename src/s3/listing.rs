@@ -2,7 +2,7 @@
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
 //!
 //! It is read element by element, with no types of its own for it all: no other answer is as long, nor comes
-//! as often, and half of what a large listing costs is reading it.
+//! as often, and what a large listing costs is for a good part reading it.
 
 use super::{
     wire::{decode, parse_time},

@@ -1,4 +1,4 @@
-//! How many requests are under way at a time: as TCP does with its window (RFC 5681), it begins with some,
+//! How many requests are under way at a time: as TCP does with its window (RFC 5681), it begins with some
 //! (with all, where the server is known to be far), doubles them with every round that shows the server to
 //! be far rather than busy, halves them when the server asks to slow down, and from then on adds one a round.
 
