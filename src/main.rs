@@ -134,11 +134,17 @@ fn stop_on_signals(cancel: Cancel) -> Result<Asking> {
 }
 
 /// Takes as many open files as the system lets this process have: each worker needs a few.
+///
+/// Linux doubles its table of them whenever it is full, and whoever opens a file or a connection meanwhile
+/// waits: for long, once there are threads (`expand_fdtable` in its fs/file.c). So it grows at once, while
+/// there are none.
 fn allow_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Where it can't be raised, there will be fewer workers.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    // A descriptor beyond all that 512 workers come to; the table stays as it is when it is closed.
+    let _ = rustix::io::fcntl_dupfd_cloexec(io::stderr(), 2_047);
 }
 
 fn print(text: &str) {
