@@ -38,6 +38,9 @@ pub(super) const MAX_DOCUMENT: u64 = 16 << 20;
 /// How long requests under way may take to end, once a stop was asked for.
 const GRACE: Duration = Duration::from_millis(700);
 
+/// How long those may take that clean up behind them, over new connections.
+const CLEAN_UP: Duration = Duration::from_millis(2_500);
+
 /// The bucket of one run, as its worker threads share it.
 pub(crate) struct Client {
     pub(super) bucket: String,
@@ -139,17 +142,18 @@ impl Client {
     }
 
     /// Does `work`. Once a stop is asked for, gives it [`GRACE`] to come to its end, and then breaks the
-    /// connections that it may be waiting for.
+    /// connections that it may be waiting for; after every [`CLEAN_UP`] from then on, it does so again.
     pub(crate) fn while_watched<T>(&self, work: impl FnOnce() -> T) -> T {
         let (working, ended) = crossbeam_channel::bounded::<()>(0);
         thread::scope(|scope| {
             let watch = move || {
                 // Nothing is ever sent: the channel closes when the work has ended.
                 let still = |time| ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+                let mut grace = GRACE;
                 while still(Duration::from_millis(50)) {
-                    if self.cancel.is_cancelled() && still(GRACE) {
+                    if self.cancel.is_cancelled() && still(grace) {
                         self.http.break_connections();
-                        return;
+                        grace = CLEAN_UP;
                     }
                 }
             };

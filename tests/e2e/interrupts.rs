@@ -55,6 +55,19 @@ fn an_interrupted_backup_ends_soon_says_what_was_done_and_leaves_no_parts() {
 }
 
 #[test]
+fn an_interrupted_backup_does_not_wait_for_a_server_that_stands_still() {
+    let world = World::in_process();
+    world.write("src/large", noise(1, 30 << 20));
+    let late = Duration::from_secs(120);
+    let hits = world.store().fault(Fault::on("UploadPart").skip(2).delay(late));
+    world.store().fault(Fault::on("AbortMultipartUpload").delay(late));
+    let line = "backup src BUCKET --yes --part-size 5MiB --workers 3";
+    let (code, said, took) = interrupt(&world, line, "-INT", || hits.count() > 0);
+    assert_eq!(code, 130, "{said}");
+    assert!(said.contains("abort upload of large") && took < SOON, "{took:?} {said}");
+}
+
+#[test]
 fn an_interrupted_restore_leaves_no_temporary_files() {
     let world = World::in_process();
     world.write("src/large", noise(1, 12 << 20));
