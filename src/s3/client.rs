@@ -281,8 +281,8 @@ impl Client {
                 return Ok(answer);
             }
             let region = answer.header("x-amz-bucket-region").map(str::to_owned);
-            let error = self.error(answer);
-            if let Some(region) = region
+            let (error, expected) = self.error(answer);
+            if let Some(region) = region.or(expected)
                 && region != address.region()
                 && !moved
                 && matches!(&error, Cause::S3 { status: 301 | 307 | 400 | 403, .. })
@@ -370,14 +370,14 @@ impl Client {
         Ok(answer)
     }
 
-    /// The error that an answer is.
-    fn error(&self, answer: Answer) -> Cause {
+    /// The error that an answer is, and the region that it says the signature should have been for.
+    fn error(&self, answer: Answer) -> (Cause, Option<String>) {
         let status = answer.status;
         let retry_after = answer.header("retry-after").and_then(|text| text.parse().ok());
         let body = match answer.text(64 << 10) {
             Ok(body) => body,
             // Nobody knows what it was: not to be guessed from the status, as 404 may mean "done".
-            Err(cause) => return cause,
+            Err(cause) => return (cause, None),
         };
         let (code, message) = wire::parse_error(&body).unwrap_or_else(|| {
             // HEAD has no body to name the error. What has one that is not S3's says nothing of objects.
@@ -393,9 +393,10 @@ impl Client {
             (code.to_owned(), String::new())
         });
         if status == 412 {
-            return Cause::Changed("the object was replaced after it was listed");
+            return (Cause::Changed("the object was replaced after it was listed"), None);
         }
-        Cause::S3 { status, code, message, retry_after }
+        let expected = wire::parse_region(&body).filter(|_| code == "AuthorizationHeaderMalformed");
+        (Cause::S3 { status, code, message, retry_after }, expected)
     }
 
     /// Learns from the `Date` of an answer to a request that was sent after `before`.

@@ -453,6 +453,17 @@ pub(super) fn parse_error(xml: &str) -> Option<(String, String)> {
     Some((body.code, body.message))
 }
 
+/// The region that an error body names.
+pub(super) fn parse_region(xml: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct ErrorBody {
+        #[serde(rename = "Region")]
+        region: String,
+    }
+    let body: ErrorBody = quick_xml::de::from_str(xml).ok()?;
+    Some(body.region).filter(|region| !region.is_empty())
+}
+
 /// `x-amz-date`: ISO 8601 without separators.
 pub(super) fn amz_date(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string().replace(['-', ':'], "")
@@ -466,7 +477,7 @@ pub(super) fn http_date(text: &str) -> Option<SystemTime> {
 /// Every parser but that of listings, for the fuzz targets.
 #[cfg(fuzzing)]
 pub(crate) fn parse_answers(xml: &str) {
-    let _ = (parse_error(xml), parse_completed(xml), parse_upload_id(xml));
+    let _ = (parse_error(xml), parse_region(xml), parse_completed(xml), parse_upload_id(xml));
     let _ = (parse_uploads(xml), parse_parts(xml), parse_deleted(xml));
     let _ = (parse_time(xml), http_date(xml), decode(xml.to_owned()));
 }

@@ -22,7 +22,7 @@ fn world() -> World {
 
 #[test]
 fn a_bucket_in_another_region_is_followed_there() {
-    for wrong in [WrongRegion::Redirect, WrongRegion::Malformed] {
+    for wrong in [WrongRegion::Redirect, WrongRegion::Malformed, WrongRegion::Unheaded] {
         let world = world();
         world.store().set_bucket_region(store::BUCKET, "eu-west-1");
         world.store().set_wrong_region(wrong);

@@ -155,6 +155,8 @@ pub enum ListOrder {
 pub enum WrongRegion {
     /// 400 AuthorizationHeaderMalformed: what the endpoint says that serves all regions.
     Malformed,
+    /// The same, but without a header that names the region: what Garage and MinIO say.
+    Unheaded,
     /// 301 PermanentRedirect: what another region's endpoint says.
     Redirect,
 }
@@ -686,7 +688,7 @@ impl State {
         bucket: &str,
         operation: &str,
         signed_for: Option<&str>,
-    ) -> Option<(StatusCode, HeaderValue, String)> {
+    ) -> Option<(StatusCode, Option<HeaderValue>, String)> {
         let region = self.buckets.get(bucket)?.region.as_deref()?;
         // S3 tells a bucket's location whatever region it is asked in.
         if operation == "GetBucketLocation" || signed_for.is_none_or(|signed| signed == region) {
@@ -695,7 +697,7 @@ impl State {
         let signed = signed_for.unwrap_or_default();
         let header = HeaderValue::try_from(region).expect("a region's name is plain text");
         let (status, xml) = match self.wrong_region {
-            WrongRegion::Malformed => {
+            WrongRegion::Malformed | WrongRegion::Unheaded => {
                 let message = format!(
                     "The authorization header is malformed; the region '{signed}' is wrong; expecting '{region}'"
                 );
@@ -717,7 +719,8 @@ impl State {
                 )
             }
         };
-        Some((status, header, xml))
+        let has_header = self.wrong_region != WrongRegion::Unheaded;
+        Some((status, has_header.then_some(header), xml))
     }
 }
 

@@ -481,7 +481,9 @@ pub(super) async fn answer(
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        response.headers_mut().insert("x-amz-bucket-region", region);
+        if let Some(region) = region {
+            response.headers_mut().insert("x-amz-bucket-region", region);
+        }
         response
     } else {
         parts.extensions.insert(Payload(body.clone()));
