@@ -289,7 +289,17 @@ impl Client {
     fn head_once(&self, key: &str) -> Result<Head, Cause> {
         let mut call = Call::new("HEAD", Some(key));
         call.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
-        let answer = self.send(&call)?;
+        let answer = match self.send(&call) {
+            // An answer to HEAD has no body that says why: that the credentials have expired, it may be. What
+            // is asked for a byte says so, and is sent again with new ones.
+            Err(Cause::S3 { status: 400, code, .. }) if code.is_empty() => {
+                let mut one_byte = Call::new("GET", Some(key));
+                one_byte.headers.push(("range", "bytes=0-0".to_owned()));
+                self.finish(self.send(&one_byte)?)?;
+                self.send(&call)?
+            }
+            other => other?,
+        };
         let head = Head::read(&answer);
         self.finish(answer)?;
         Ok(head)

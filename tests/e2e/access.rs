@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::support::{
-    World, run,
-    store::{self, Fault, Store, WrongRegion},
+    World, noise, run,
+    store::{self, Fault, Request, Store, WrongRegion},
 };
 
 fn world() -> World {
@@ -168,20 +168,27 @@ fn keys_come_from_profiles() {
     );
 }
 
-#[test]
-fn credentials_that_expire_in_the_middle_of_a_run_are_renewed() {
-    let world = world();
+/// Sets the world up with a process that gives other credentials, KEY1 and KEY2, each time.
+fn with_process(world: &World, expiration: &str) {
     for n in 1..=2 {
         world.store().allow_session(&format!("KEY{n}"), "secret", &format!("token{n}"));
     }
-    let script = "#!/bin/sh\necho x >> \"$HOME/calls\"\nn=$(wc -l < \"$HOME/calls\" | tr -d ' ')\n\
-        echo \"{\\\"Version\\\": 1, \\\"AccessKeyId\\\": \\\"KEY$n\\\", \\\"SecretAccessKey\\\": \\\"secret\\\", \
-        \\\"SessionToken\\\": \\\"token$n\\\", \\\"Expiration\\\": \\\"2999-01-01T00:00:00Z\\\"}\"\n";
+    let script = format!(
+        "#!/bin/sh\necho x >> \"$HOME/calls\"\nn=$(wc -l < \"$HOME/calls\" | tr -d ' ')\n\
+         echo \"{{\\\"Version\\\": 1, \\\"AccessKeyId\\\": \\\"KEY$n\\\", \
+         \\\"SecretAccessKey\\\": \\\"secret\\\", {expiration}\\\"SessionToken\\\": \\\"token$n\\\"}}\"\n"
+    );
     world.write("process", script);
     fs::set_permissions(world.path("process"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .unwrap();
     let config = format!("[default]\ncredential_process = {}\n", world.path("process").display());
     world.write(".aws/config", config);
+}
+
+#[test]
+fn credentials_that_expire_in_the_middle_of_a_run_are_renewed() {
+    let world = world();
+    with_process(&world, "\\\"Expiration\\\": \\\"2999-01-01T00:00:00Z\\\", ");
     // The second upload finds the first credentials expired.
     world.store().fault(Fault::on("PutObject").skip(1).times(1).status(400, "ExpiredToken"));
     let path = std::env::var("PATH").unwrap_or_default();
@@ -196,6 +203,26 @@ fn credentials_that_expire_in_the_middle_of_a_run_are_renewed() {
         .collect();
     assert_eq!(keys, [false, false, false, false, true]);
     assert_eq!(fs::read_to_string(world.path("calls")).unwrap().lines().count(), 2);
+}
+
+/// An answer to HEAD has no body that could say so.
+#[test]
+fn credentials_that_a_head_finds_expired_are_renewed() {
+    let world = World::in_process();
+    world.write("dir/large", noise(1, 12 << 20));
+    world.expect(0, "backup dir BUCKET --yes");
+    with_process(&world, "");
+    let with_the_first = |request: &Request| {
+        request.operation != "ListObjectsV2" && request.headers["authorization"].contains("KEY1")
+    };
+    world.store().fault(Fault::on("*").when(with_the_first).status(400, "ExpiredToken"));
+    let url = format!("s3://{}", world.bucket);
+    let mut command = world.command();
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.env("PATH", std::env::var("PATH").unwrap_or_default());
+    let run = run(command.args(["restore", &url, "back", "--yes", "--part-size", "5MiB"]));
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(fs::read(world.path("back/large")).unwrap(), noise(1, 12 << 20));
 }
 
 /// Answers each request with what `answer` makes of its first line, headers and body.
