@@ -4,6 +4,7 @@
 //! connect, and each read or write that stands still.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     fs::File,
     io::{self, Read},
@@ -19,7 +20,10 @@ use ureq::{
     tls::{Certificate, PemItem, RootCerts, TlsConfig},
     unversioned::{
         resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
-        transport::{DefaultConnector, NextTimeout},
+        transport::{
+            Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout,
+            RustlsConnector, TcpConnector, Transport,
+        },
     },
 };
 
@@ -195,6 +199,7 @@ impl Http {
     ) -> Result<Answer, Cause> {
         let begun = Instant::now();
         let mut sent = None;
+        CUT_SHORT.set(false);
         let response = match body {
             None => self.agent().run(request),
             Some(payload) => {
@@ -211,6 +216,10 @@ impl Http {
         let took = sent.unwrap_or(begun).elapsed();
         let (head, body) = response.map_err(|error| network(&error))?.into_parts();
         let (status, headers) = (head.status.as_u16(), head.headers);
+        if CUT_SHORT.take() && status < 300 {
+            // Nobody can have done what he has not heard to its end.
+            return Err(Cause::Network("the connection was closed too early".to_owned()));
+        }
         Ok(Answer { status, took, headers, body: body.into_reader() })
     }
 
@@ -250,7 +259,77 @@ impl Http {
 }
 
 fn agent(config: &Config) -> Agent {
-    Agent::with_parts(config.clone(), DefaultConnector::default(), CachedNames::default())
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(TcpConnector::default())
+            .chain(Listening)
+            .chain(RustlsConnector::default());
+    Agent::with_parts(config.clone(), connector, CachedNames::default())
+}
+
+thread_local! {
+    /// Whether the server has closed this thread's connection before it had the whole request.
+    static CUT_SHORT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes connections that still listen when nobody listens to them any more: a server that refuses a large
+/// upload may close the connection before it has it all, and why it did stands in what it said before.
+#[derive(Debug)]
+struct Listening;
+
+impl<In: Transport> Connector<In> for Listening {
+    type Out = Listener<In>;
+
+    fn connect(
+        &self,
+        _: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Listener<In>>, ureq::Error> {
+        Ok(chained.map(|transport| Listener { transport, is_cut_short: false }))
+    }
+}
+
+#[derive(Debug)]
+struct Listener<T> {
+    transport: T,
+    is_cut_short: bool,
+}
+
+impl<T: Transport> Transport for Listener<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.transport.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        if self.is_cut_short {
+            return Ok(());
+        }
+        match self.transport.transmit_output(amount, timeout) {
+            Err(ureq::Error::Io(error))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                self.is_cut_short = true;
+                CUT_SHORT.set(true);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.transport.await_input(timeout)
+    }
+
+    fn is_open(&mut self) -> bool {
+        !self.is_cut_short && self.transport.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.transport.is_tls()
+    }
 }
 
 fn network(error: &ureq::Error) -> Cause {

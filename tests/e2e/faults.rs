@@ -1,14 +1,15 @@
 //! Failures: named, counted, in the exit code, and no reason to stop the rest.
 
 use std::{
+    fs,
     ops::Range,
     sync::{Barrier, Condvar, Mutex},
     time::Duration,
 };
 
 use crate::support::{
-    World, files,
-    store::{Fault, Object, Request},
+    World, files, noise, run,
+    store::{Fault, Object, Request, Store},
 };
 
 fn world() -> World {
@@ -33,6 +34,38 @@ fn passing_trouble_is_waited_out() {
     world.store().fault(Fault::on("GetObject").times(1).status(503, "SlowDown"));
     world.expect(0, "restore BUCKET back --yes").assert_says("3 downloaded");
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
+}
+
+/// The connection is closed before the server has it all.
+#[test]
+fn what_is_said_before_an_upload_is_heard_to_its_end_counts() {
+    for is_tls in [false, true] {
+        let world = World::on(if is_tls { Store::start_tls() } else { Store::start() });
+        world.write("src/large", noise(1, 8 << 20));
+        let ca = is_tls.then(|| world.store().ca_pem());
+        ca.iter().for_each(|pem| fs::write(world.path("ca.pem"), pem).unwrap());
+        let url = format!("s3://{}", world.bucket);
+        let backup = |code| {
+            let mut command = world.command();
+            command.envs(ca.iter().map(|_| ("AWS_CA_BUNDLE", world.path("ca.pem"))));
+            let run = run(command.args(["backup", "src", &url, "--yes", "--retries", "1"]));
+            assert_eq!(run.code, code, "{run:?}");
+            run
+        };
+        let early = || Fault::on("PutObject").unread();
+        let hits = world.store().fault(early().status(403, "AccessDenied"));
+        backup(2).assert_says("upload large: permission denied (AccessDenied)");
+        assert_eq!(hits.count(), 1);
+        world.store().clear_faults();
+        // Who has not heard it can't have stored it.
+        world.store().fault(early().status(200, "").header("etag", "\"an-etag\""));
+        backup(2).assert_says("the connection was closed too early");
+        world.store().clear_faults();
+        // More often than other failures are met with another try.
+        world.store().fault(early().times(4).status(503, "SlowDown"));
+        backup(0).assert_says("1 uploaded");
+        assert_eq!(world.store().get("large").unwrap().body, noise(1, 8 << 20));
+    }
 }
 
 #[test]
