@@ -14,7 +14,7 @@ use std::{
 };
 
 use ureq::{
-    Agent, SendBody, Timeout,
+    Agent, ProxyProtocol, SendBody, Timeout,
     config::Config,
     http::{HeaderMap, Request, Response, Uri},
     tls::{Certificate, PemItem, RootCerts, TlsConfig},
@@ -374,6 +374,9 @@ fn proxy(access: &Access) -> Result<Option<ureq::Proxy>> {
     // The URL may hold a password: it is not repeated.
     let wrong = |_| Error::config("the proxy of the environment is not a URL");
     let plain = ureq::Proxy::new(&proxy.url).map_err(wrong)?;
+    if !matches!(plain.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
+        return Err(Error::config("the proxy of the environment speaks SOCKS: only http will do"));
+    }
     let mut builder = ureq::Proxy::builder(plain.protocol()).host(plain.host()).port(plain.port());
     if let Some(name) = plain.username() {
         builder = builder.username(name);

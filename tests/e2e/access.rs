@@ -225,6 +225,20 @@ fn credentials_that_a_head_finds_expired_are_renewed() {
     assert_eq!(fs::read(world.path("back/large")).unwrap(), noise(1, 12 << 20));
 }
 
+/// Rather than gone around.
+#[test]
+fn a_proxy_that_speaks_socks_is_refused() {
+    let world = world();
+    for proxy in ["socks5://127.0.0.1:9", "socks4://127.0.0.1:9", "socks://127.0.0.1:9"] {
+        let url = format!("s3://{}", world.bucket);
+        let run =
+            run(world.command().env("ALL_PROXY", proxy).args(["backup", "dir", &url, "--mock"]));
+        assert_eq!(run.code, 1, "{run:?}");
+        run.assert_says("SOCKS");
+    }
+    assert!(world.store().requests().is_empty());
+}
+
 /// Answers each request with what `answer` makes of its first line, headers and body.
 fn serve(answer: impl Fn(&str) -> String + Send + 'static) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
