@@ -386,6 +386,10 @@ fn proxy(access: &Access) -> Result<Option<ureq::Proxy>> {
     }
     for host in proxy.except.split(',').map(str::trim).filter(|host| !host.is_empty()) {
         builder = builder.no_proxy(host);
+        // A name stands for all below it, such as that of a bucket, as it does for the AWS tools.
+        if !host.contains('*') && !host.starts_with('.') {
+            builder = builder.no_proxy(&format!(".{host}"));
+        }
     }
     builder.build().map(Some).map_err(wrong)
 }
@@ -420,5 +424,29 @@ impl Resolver for CachedNames {
             known.insert(host, (Instant::now(), addresses.clone()));
         }
         Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::{AccessOptions, Env};
+
+    #[test]
+    fn a_name_that_needs_no_proxy_stands_for_all_below_it() {
+        let env = Env::default()
+            .set("HTTPS_PROXY", "http://proxy:3128")
+            .set("NO_PROXY", "store.example.net, .example.org,*.example.com");
+        let access = Access::resolve(AccessOptions::default(), env).unwrap();
+        let proxy = proxy(&access).unwrap().unwrap();
+        let is_direct =
+            |host: &str| proxy.is_no_proxy(&format!("https://{host}/").parse().unwrap());
+        for host in ["store.example.net", "bkt.store.example.net", "a.example.org", "a.example.com"]
+        {
+            assert!(is_direct(host), "{host}");
+        }
+        for host in ["otherstore.example.net", "example.net", "s3.amazonaws.com"] {
+            assert!(!is_direct(host), "{host}");
+        }
     }
 }
