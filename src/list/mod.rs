@@ -213,10 +213,11 @@ impl Pages {
     /// A page has come, and where the next one begins.
     fn add(&mut self, mut found: Vec<Found>, next: Option<String>) {
         // A store that doesn't know tokens begins anew, whatever it makes up for the next one.
-        let begins_anew = match (self.found.first().map(Vec::as_slice), found.first()) {
-            (Some([Found::Object(first), ..]), Some(Found::Object(now))) => now.path == first.path,
-            _ => false,
-        };
+        let begins_anew =
+            match (self.found.iter().find_map(|page| first_object(page)), first_object(&found)) {
+                (Some(first), Some(now)) => now.path == first.path,
+                _ => false,
+            };
         self.next = match next {
             _ if begins_anew => Next::Stuck,
             None => Next::Ended,
@@ -228,6 +229,13 @@ impl Pages {
             self.found.push(found);
         }
     }
+}
+
+fn first_object(page: &[Found]) -> Option<&Object> {
+    page.iter().find_map(|found| match found {
+        Found::Object(object) => Some(object),
+        Found::Other(..) => None,
+    })
 }
 
 /// Whether a part of a listing failed in a way in which all of it would.
@@ -257,7 +265,8 @@ mod tests {
                     etag: ETag::None,
                 })
             };
-            let found = vec![object("a"), object("b")];
+            let marker = Found::Other(b"".as_slice().into(), None);
+            let found = vec![marker, object("a"), object("b")];
             Ok(Page { found, dirs: Some(Vec::new()), next: Some(format!("token {asked}")) })
         };
         let (scan, limit) = (OnceLock::new(), || 1);
