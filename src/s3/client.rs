@@ -123,7 +123,9 @@ impl Client {
     /// word, but for directory buckets
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
     pub(crate) fn lists_in_byte_order(&self) -> bool {
-        self.access.endpoint.is_none() && !self.bucket.ends_with("--x-s3")
+        self.access.endpoint.is_none()
+            && self.address().is_aws()
+            && !self.bucket.ends_with("--x-s3")
     }
 
     /// Something begins that has at most `workers` requests under way.

@@ -113,6 +113,12 @@ impl Address {
         url
     }
 
+    /// Whether it leads to AWS: rust-s3 knows regions of others by their names, too.
+    pub(super) fn is_aws(&self) -> bool {
+        let host = self.base.host_str().unwrap_or_default();
+        host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
+    }
+
     pub(super) fn is_https(&self) -> bool {
         self.base.scheme() == "https"
     }
@@ -521,6 +527,15 @@ mod tests {
                  Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
             );
         }
+    }
+
+    #[test]
+    fn regions_of_others_are_not_taken_for_those_of_aws() {
+        let is_aws = |region| {
+            Address::new("bkt", region, None, Addressing::Auto).is_ok_and(|found| found.is_aws())
+        };
+        assert!(["us-east-1", "cn-north-1", "xx-new-7"].into_iter().all(is_aws));
+        assert!(!["nyc3", "wa-us-east-1", "ru-central1"].into_iter().any(is_aws));
     }
 
     #[test]
