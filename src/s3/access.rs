@@ -58,6 +58,8 @@ pub struct Access {
     pub(crate) unsigned: bool,
     pub(crate) ca_bundle: Option<PathBuf>,
     pub(crate) proxy: Option<Proxy>,
+    /// The way to the service that gives credentials, which is always reached over https.
+    pub(crate) https_proxy: Option<Proxy>,
 }
 
 /// A proxy, and the hosts that are reached without it. May hold a password: no `Debug` of it.
@@ -104,19 +106,20 @@ impl Access {
         let ca_bundle =
             first(&["AWS_CA_BUNDLE"]).or_else(|| profile.ca_bundle().map(str::to_owned));
         let https = endpoint.as_ref().is_none_or(|endpoint| endpoint.starts_with("https:"));
-        // HTTP_PROXY in capitals may be a request header of a CGI program's caller (httpoxy).
-        let by_scheme: &[&str] =
-            if https { &["HTTPS_PROXY", "https_proxy"] } else { &["http_proxy"] };
-        let proxy = first(by_scheme)
-            .or_else(|| first(&["ALL_PROXY", "all_proxy"]))
-            .map(|url| Proxy { url, except: first(&["NO_PROXY", "no_proxy"]).unwrap_or_default() });
+        let proxy = |https: bool| {
+            // HTTP_PROXY in capitals may be a request header of a CGI program's caller (httpoxy).
+            let own: &[_] = if https { &["HTTPS_PROXY", "https_proxy"] } else { &["http_proxy"] };
+            let url = first(own).or_else(|| first(&["ALL_PROXY", "all_proxy"]))?;
+            Some(Proxy { url, except: first(&["NO_PROXY", "no_proxy"]).unwrap_or_default() })
+        };
         Ok(Access {
             unsigned: options.unsigned,
             region,
             endpoint,
             addressing,
             ca_bundle: ca_bundle.map(PathBuf::from),
-            proxy,
+            proxy: proxy(https),
+            https_proxy: proxy(true),
             profile,
             env,
         })

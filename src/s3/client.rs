@@ -93,7 +93,7 @@ impl Client {
             &access.profile,
             &access.region,
             access.unsigned,
-            Box::new(Http::fetcher()),
+            Box::new(Http::fetcher(access)),
         )
         .map_err(|error| fail(error.into()))?;
         Ok(Client {

@@ -59,6 +59,8 @@ pub(crate) struct FetchRequest {
     pub body: Option<String>,
     /// For the whole exchange.
     pub timeout: Duration,
+    /// Whether it goes as requests of S3 do, by the proxy, and with the CA bundle, that are set up.
+    pub by_proxy: bool,
 }
 
 /// The answer, of any status. No `Debug`: the body holds secrets.
@@ -326,6 +328,7 @@ impl Provider {
         let field = |value| utf8_percent_encode(value, NON_ALPHANUMERIC);
         let form = ("content-type", "application/x-www-form-urlencoded".to_owned());
         let mut request = FetchRequest::new("POST", url, [form], 10);
+        request.by_proxy = true;
         // A body, not a query: URLs end up in logs.
         request.body = Some(format!(
             "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn={}&RoleSessionName={}\
@@ -422,7 +425,14 @@ impl FetchRequest {
         seconds: u64,
     ) -> FetchRequest {
         let (url, headers) = (url.to_owned(), headers.into_iter().collect());
-        FetchRequest { method, url, headers, body: None, timeout: Duration::from_secs(seconds) }
+        FetchRequest {
+            method,
+            url,
+            headers,
+            body: None,
+            timeout: Duration::from_secs(seconds),
+            by_proxy: false,
+        }
     }
 }
 

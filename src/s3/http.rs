@@ -29,6 +29,7 @@ use ureq::{
 
 use super::{
     Access,
+    access::Proxy,
     credentials::{FetchReply, FetchRequest},
 };
 use crate::{
@@ -166,7 +167,7 @@ impl Http {
             .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
-            .proxy(proxy(access)?)
+            .proxy(proxy(access.proxy.as_ref())?)
             .user_agent(concat!("s3keep/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
             .max_idle_connections(transfer.workers)
@@ -224,15 +225,27 @@ impl Http {
     }
 
     /// The small requests that obtain credentials; they are not S3's, and have time limits of their own.
-    pub(super) fn fetcher() -> impl Fn(FetchRequest) -> Result<FetchReply, String> {
-        let agent: Agent = Config::builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
-            .build()
-            .into();
+    pub(super) fn fetcher(
+        access: &Access,
+    ) -> impl Fn(FetchRequest) -> Result<FetchReply, String> + use<> {
+        let agent = |roots, proxy| -> Agent {
+            Config::builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .proxy(proxy)
+                .tls_config(TlsConfig::builder().root_certs(roots).build())
+                .build()
+                .into()
+        };
+        let direct = agent(RootCerts::PlatformVerifier, None);
+        let access = access.clone();
         move |request| {
+            // Only made when it is needed: what is wrong with a way that nobody goes is no fault.
+            let by_proxy = || Ok(agent(root_certs(&access)?, proxy(access.https_proxy.as_ref())?));
+            let agent = match request.by_proxy {
+                true => by_proxy().map_err(|error: Error| error.to_string())?,
+                false => direct.clone(),
+            };
             let send = || -> Result<Response<ureq::Body>, ureq::Error> {
                 let mut builder = Request::builder().method(request.method).uri(&request.url);
                 for (name, value) in &request.headers {
@@ -369,8 +382,8 @@ fn root_certs(access: &Access) -> Result<RootCerts> {
     Ok(RootCerts::new_with_certs(&certificates))
 }
 
-fn proxy(access: &Access) -> Result<Option<ureq::Proxy>> {
-    let Some(proxy) = &access.proxy else { return Ok(None) };
+fn proxy(proxy: Option<&Proxy>) -> Result<Option<ureq::Proxy>> {
+    let Some(proxy) = proxy else { return Ok(None) };
     // The URL may hold a password: it is not repeated.
     let wrong = |_| Error::config("the proxy of the environment is not a URL");
     let plain = ureq::Proxy::new(&proxy.url).map_err(wrong)?;
@@ -438,7 +451,7 @@ mod tests {
             .set("HTTPS_PROXY", "http://proxy:3128")
             .set("NO_PROXY", "store.example.net, .example.org,*.example.com");
         let access = Access::resolve(AccessOptions::default(), env).unwrap();
-        let proxy = proxy(&access).unwrap().unwrap();
+        let proxy = proxy(access.proxy.as_ref()).unwrap().unwrap();
         let is_direct =
             |host: &str| proxy.is_no_proxy(&format!("https://{host}/").parse().unwrap());
         for host in ["store.example.net", "bkt.store.example.net", "a.example.org", "a.example.com"]

@@ -4,8 +4,9 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
+    time::Duration,
 };
 
 use crate::support::{
@@ -226,6 +227,29 @@ fn credentials_that_a_head_finds_expired_are_renewed() {
 }
 
 /// Rather than gone around.
+#[test]
+fn a_role_is_asked_for_by_way_of_the_proxy() {
+    let world = world();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, asked) = mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        BufReader::new(listener.accept().unwrap().0).read_line(&mut line).unwrap();
+        sender.send(line).unwrap();
+    });
+    world.write("token", "the web identity");
+    let url = format!("s3://{}", world.bucket);
+    let mut command = world.command();
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/backup");
+    command.env("AWS_WEB_IDENTITY_TOKEN_FILE", world.path("token")).env("HTTPS_PROXY", proxy);
+    let run = run(command.args(["backup", "dir", &url, "--mock", "--region", "eu-west-1"]));
+    assert_eq!(run.code, 1, "{run:?}");
+    let asked = asked.recv_timeout(Duration::from_secs(1)).unwrap();
+    assert_eq!(asked.trim(), "CONNECT sts.eu-west-1.amazonaws.com:443 HTTP/1.1");
+}
+
 #[test]
 fn a_proxy_that_speaks_socks_is_refused() {
     let world = world();
