@@ -24,6 +24,7 @@ use rustix::{
 };
 
 use crate::{
+    config::Links,
     entry::{File, Timestamp},
     error::{Cause, Error, Result},
     guard::Refusal,
@@ -123,26 +124,41 @@ impl Root {
         Ok((file, state))
     }
 
-    /// Whether there is no file (nor link, nor anything else but a directory) of that path.
-    pub(crate) fn has_no_file(&self, path: &str) -> bool {
-        let found =
-            self.parent(path, false).and_then(|parent| parent.dir.symlink_metadata(&parent.name));
+    /// Whether there is no file (nor link, nor anything else but a directory) of that path. Where links are
+    /// followed into directories, the path may lead through such links, too.
+    pub(crate) fn has_no_file(&self, path: &str, links: Links) -> bool {
+        let follows = links == Links::Follow;
+        let real = if follows { self.followed(path) } else { Ok(path.to_owned()) };
+        let found = real
+            .and_then(|real| self.parent(&real, false))
+            .and_then(|parent| parent.dir.symlink_metadata(&parent.name));
         match found {
             Ok(metadata) => metadata.is_dir(),
             Err(error) => match error.kind() {
-                io::ErrorKind::NotFound => true,
-                // Below a file there is nothing either, nor below a link to one. Below others there may be.
-                io::ErrorKind::NotADirectory => {
+                io::ErrorKind::NotFound if !follows => true,
+                // Below a file there is nothing either, nor below a link to one. Below others there may be,
+                // and below a link to nothing there may have been.
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                     let is_link = |(at, _)| {
-                        let above = &path[..at];
-                        self.dir.symlink_metadata(above).is_ok_and(|found| found.is_symlink())
-                            && !self.path.join(above).is_file()
+                        let above = self.path.join(&path[..at]);
+                        above.is_symlink() && !(above.is_file() || follows && above.is_dir())
                     };
                     !path.match_indices('/').any(is_link)
                 }
                 _ => false,
             },
         }
+    }
+
+    /// Where `path` really is below the root, its last step not followed.
+    fn followed(&self, path: &str) -> io::Result<String> {
+        let (dirs, name) = names::split(path);
+        // If that fails, nothing is known to be gone.
+        let root = self.path.canonicalize().map_err(|_| io::ErrorKind::InvalidInput)?;
+        let dirs = self.path.join(dirs).canonicalize()?;
+        let below = dirs.strip_prefix(root).ok().map(|below| below.join(name));
+        let below = below.and_then(|below| Some(below.to_str()?.to_owned()));
+        below.ok_or(io::ErrorKind::InvalidInput.into())
     }
 
     /// The directory that holds `path`, reached without following a link.

@@ -25,8 +25,9 @@ pub(super) fn objects(
         .chunks(MAX_DELETE_BATCH)
         .take_while(|_| !context.cancel.is_cancelled() && !fatal.get());
     let delete = |batch: &[Deletion]| -> Vec<(String, Result<()>)> {
-        let (gone, back): (Vec<&Deletion>, Vec<&Deletion>) =
-            batch.iter().partition(|deletion| context.root.has_no_file(&deletion.path));
+        let is_gone =
+            |deletion: &&Deletion| context.root.has_no_file(&deletion.path, context.config.links);
+        let (gone, back): (Vec<&Deletion>, Vec<&Deletion>) = batch.iter().partition(is_gone);
         let keys: Vec<String> = gone.iter().map(|deletion| context.key(&deletion.path)).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let is_back = |deletion: &Deletion| {

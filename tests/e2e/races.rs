@@ -284,3 +284,22 @@ fn whatever_happens_to_a_file_while_it_is_read_the_object_is_whole_or_not_there(
         }
     }
 }
+
+#[test]
+fn what_is_behind_a_link_that_leads_nowhere_any_more_keeps_its_object() {
+    let world = World::in_process();
+    world.write("src/real/file", "file");
+    world.write("src/new", "new");
+    std::os::unix::fs::symlink("real", world.path("src/alias")).unwrap();
+    for key in ["alias/file", "alias/gone", "real/file"] {
+        world.store().put(key, b"file");
+    }
+    set_age(&world.path("src/real/file"), 3_600);
+    let src = world.path("src");
+    world.store().fault(Fault::on("PutObject").times(1).run(move |_| {
+        fs::rename(src.join("real"), src.join("moved")).unwrap();
+    }));
+    let done = world.expect(2, "backup src BUCKET --yes --links follow");
+    done.assert_says("delete alias/gone: the file is there again");
+    assert_eq!(world.store().keys(), ["alias/file", "alias/gone", "new", "real/file"]);
+}

@@ -167,3 +167,17 @@ fn cleanup_removes_nested_empty_directories_and_nothing_else() {
     assert!(world.path("bare").exists(), "the root stays, however empty");
     world.expect(1, "cleanup nowhere");
 }
+
+#[test]
+fn what_is_gone_behind_a_followed_link_is_deleted_under_each_of_its_names() {
+    let world = World::on_any_server();
+    for name in ["gone", "stays"] {
+        world.write(&format!("src/real/{name}"), name);
+    }
+    symlink("real", world.path("src/alias")).unwrap();
+    symlink(world.path("src/real"), world.path("src/whole path")).unwrap();
+    world.expect(0, "backup src BUCKET --yes --links follow").assert_says("6 uploaded");
+    fs::remove_file(world.path("src/real/gone")).unwrap();
+    world.expect(0, "backup src BUCKET --yes --links follow").assert_says("3 deleted");
+    assert_eq!(world.keys(), ["alias/stays", "real/stays", "whole path/stays"]);
+}
