@@ -176,6 +176,7 @@ impl Context<'_> {
         let open = self.open(file)?;
         let mut sink = Comparing::with(&open);
         self.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
+        unchanged(file, &open)?;
         Ok(if sink.differs { Answer::Different } else { Answer::Same })
     }
 
@@ -190,11 +191,17 @@ impl Context<'_> {
         let part_size = self.config.transfer.part_size;
         let answer =
             content::compare(&open, file.size, proof, part_size, self.cancel).map_err(fail)?;
-        let seen = State::seen(file);
-        match State::of(&open) {
-            Ok(now) if now == seen => Ok(answer),
-            Ok(_) => Err(fail(Cause::Changed("the file was changed while it was read"))),
-            Err(error) => Err(fail(error.into())),
-        }
+        unchanged(file, &open)?;
+        Ok(answer)
+    }
+}
+
+/// An error if what was read is no longer what the scan saw.
+fn unchanged(file: &File, open: &OpenFile) -> Result<()> {
+    let fail = |cause| Error::new("read", &*file.path, cause);
+    match State::of(open) {
+        Ok(now) if now == State::seen(file) => Ok(()),
+        Ok(_) => Err(fail(Cause::Changed("the file was changed while it was read"))),
+        Err(error) => Err(fail(error.into())),
     }
 }

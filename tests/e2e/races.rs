@@ -286,6 +286,21 @@ fn whatever_happens_to_a_file_while_it_is_read_the_object_is_whole_or_not_there(
 }
 
 #[test]
+fn a_file_that_grows_while_its_object_arrives_is_not_the_same() {
+    let world = World::in_process();
+    world.write("src/log", "one line");
+    world.store().put_object("log", Object::new("one line").etag("not-an-md5").no_checksum());
+    world.expect(0, "verify src BUCKET --read-data").assert_says("1 the same");
+    let path = world.path("src/log");
+    world.store().fault(Fault::on("GetObject").times(1).run(move |_| {
+        fs::write(&path, "one line and another").unwrap();
+    }));
+    let done = world.expect(2, "verify src BUCKET --read-data");
+    done.assert_says("read log: the file was changed while it was read");
+    done.assert_says("0 the same");
+}
+
+#[test]
 fn what_is_behind_a_link_that_leads_nowhere_any_more_keeps_its_object() {
     let world = World::in_process();
     world.write("src/real/file", "file");
