@@ -360,13 +360,14 @@ impl Plan {
     }
 
     /// A link can only be kept with what it leads to, and with the links on the way there. Where one of
-    /// these is replaced or deleted, the object that bears the link's name comes in its place.
+    /// these is replaced, deleted or swept, the object that bears the link's name comes in its place.
     fn mind_links(&mut self) {
         if self.links.is_empty() {
             return;
         }
         let changed = self.transfers.iter().map(Transfer::path);
         let changed = changed.chain(self.deletions.iter().map(|deletion| &*deletion.path));
+        let changed = changed.chain(self.leftovers.iter().map(String::as_str));
         let changed: HashSet<&Path> = changed.map(Path::new).collect();
         let is_broken = |link: &Transfer| {
             let target = link.file.as_ref().and_then(|file| file.target.as_ref());

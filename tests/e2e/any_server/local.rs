@@ -181,3 +181,14 @@ fn what_is_gone_behind_a_followed_link_is_deleted_under_each_of_its_names() {
     world.expect(0, "backup src BUCKET --yes --links follow").assert_says("3 deleted");
     assert_eq!(world.keys(), ["alias/stays", "real/stays", "whole path/stays"]);
 }
+
+#[test]
+fn a_link_to_an_unfinished_download_is_not_kept_without_it() {
+    let world = World::on_any_server();
+    world.write("src/link", "content");
+    world.expect(0, "backup src BUCKET --yes");
+    world.write("dst/.s3keep-0123456789abcdef.part", "content");
+    symlink(".s3keep-0123456789abcdef.part", world.path("dst/link")).unwrap();
+    world.expect(0, "restore BUCKET dst --yes");
+    assert_eq!(files(&world.path("dst")), files(&world.path("src")));
+}
