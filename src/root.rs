@@ -4,6 +4,11 @@
 //! (`openat2`) keeps it beneath that directory. Whatever is written is reached step by step without
 //! following any link, so that not even a link that is swapped in meanwhile leads a write astray.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::{Mutex, PoisonError},
+};
 use std::{
     fs, io,
     num::NonZeroU64,
@@ -37,6 +42,9 @@ pub(crate) struct Root {
     path: PathBuf,
     /// The kernel ends the process, and not just the call, that writes a file beyond this.
     largest_file: Option<u64>,
+    /// A directory of each other file system, mounted below, that something is written to, by its number.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    mounted: Mutex<BTreeMap<u64, Arc<fs::File>>>,
 }
 
 /// Keeps other runs out of a directory until it is dropped, and leaves nothing behind.
@@ -87,7 +95,13 @@ impl Root {
             |error: io::Error| Error::new("open directory", path.display().to_string(), error);
         let dir = Dir::open_ambient_dir(path, ambient_authority()).map_err(fail)?;
         let largest_file = getrlimit(Resource::Fsize).current;
-        Ok(Root { dir, path: path.to_owned(), largest_file })
+        Ok(Root {
+            dir,
+            path: path.to_owned(),
+            largest_file,
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            mounted: Mutex::default(),
+        })
     }
 
     /// Opens the directory, and makes it first where it isn't there.
@@ -183,7 +197,24 @@ impl Root {
                 other => other?,
             };
         }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if create {
+            self.remember_mounted(&dir)?;
+        }
         Ok(Parent { dir: Arc::new(dir), name: name.to_owned() })
+    }
+
+    /// `syncfs` is for one file system alone: it has to be told of any other that is written to.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn remember_mounted(&self, dir: &Dir) -> io::Result<()> {
+        let number = dir.dir_metadata()?.dev();
+        if number != self.dir.dir_metadata()?.dev() {
+            let mut mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Entry::Vacant(unknown) = mounted.entry(number) {
+                unknown.insert(Arc::new(dir.open(".")?.into_std()));
+            }
+        }
+        Ok(())
     }
 
     /// As [`parent`](Root::parent), but for the walk where the file before was in the same directory.
@@ -212,13 +243,13 @@ impl Root {
     }
 
     /// What [`parent`](Root::parent) reaches step by step, in one call. `None` where that doesn't work, for
-    /// whatever reason.
+    /// whatever reason, and where another file system is mounted.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn directory_at_once(&self, path: &str) -> Option<Dir> {
         use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
         let path = if path.is_empty() { "." } else { path };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
         let dir = openat2(&self.dir, path, flags, Mode::empty(), resolve).ok()?;
         Some(Dir::from_std_file(dir.into()))
     }
@@ -382,7 +413,11 @@ impl Root {
     pub(crate) fn sync(&self) -> io::Result<()> {
         // One call for any number of files: the file system writes them in the order that suits it.
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        return Ok(rustix::fs::syncfs(self.dir.open(".")?)?);
+        {
+            rustix::fs::syncfs(self.dir.open(".")?)?;
+            let mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Ok(mounted.values().try_for_each(rustix::fs::syncfs)?)
+        }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         {
             rustix::fs::sync();

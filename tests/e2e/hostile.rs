@@ -887,3 +887,39 @@ fn a_full_disk_fails_what_does_not_fit_and_keeps_the_rest() {
         }
     }
 }
+
+#[test]
+fn what_is_restored_to_a_mounted_file_system_is_on_its_disk_before_it_has_its_name() {
+    let has_strace = Command::new("strace").arg("-V").output().is_ok();
+    let Some(unshared) = unshared().filter(|_| has_strace) else {
+        println!("skipped: no file system can be mounted here, or no system call watched");
+        return;
+    };
+    let world = World::in_process();
+    for key in ["file", "mounted/file", "mounted/dir/file"] {
+        world.store().put(key, noise(1, 10_000));
+    }
+    let script = "
+        mkdir -p disk/mounted && mount -t tmpfs none disk/mounted || exit 99
+        strace -f -y -o calls -e trace=syncfs,renameat,renameat2 \"$@\"";
+    let url = format!("s3://{}", world.bucket);
+    let mut command = like(&world.command(), unshared[0]);
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).args(&unshared[1..]);
+    command.args(["sh", "-c", script, "sh", env!("CARGO_BIN_EXE_s3keep"), "restore", &url]);
+    let done = run(command.args(["disk", "--yes"]));
+    assert_eq!(done.code, 0, "{done:?}");
+    let calls = fs::read_to_string(world.path("calls")).unwrap();
+    let is = |call: &str, place: &str| {
+        let seen = |line: &&str| line.contains(call) && line.contains(place);
+        calls
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| seen(line))
+            .map(|(at, _)| at)
+            .collect::<Vec<_>>()
+    };
+    let (synced, named) = (is("syncfs(", "/disk/mounted"), is("rename", "/disk/mounted"));
+    assert_eq!(named.len(), 2, "{calls}");
+    assert!(synced.first() < named.first() && synced.last() > named.last(), "{calls}");
+    assert!(!synced.is_empty(), "{calls}");
+}
