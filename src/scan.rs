@@ -63,12 +63,20 @@ pub(crate) fn scan(
     pool.scope(|scope| walk.directory(scope, top));
     cancel.check()?;
     let mut found = walk.found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    pool.install(|| {
-        found.files.par_sort_unstable_by(|a, b| names::tree_order(&a.path, &b.path));
-        found.dirs.par_sort_unstable_by(|a, b| names::tree_order(a, b));
-        found.skipped.par_sort_unstable_by(|a, b| names::tree_order(&a.path, &b.path));
-    });
+    pool.install(|| found.put_in_order());
     Ok(found)
+}
+
+impl Scan {
+    fn put_in_order(&mut self) {
+        self.files.par_sort_unstable_by(|a, b| names::tree_order(&a.path, &b.path));
+        // A directory that changes while it is read may name a file twice; a file beside its own object
+        // would look like one that has none.
+        self.files.dedup_by(|a, b| a.path == b.path);
+        self.dirs.par_sort_unstable_by(|a, b| names::tree_order(a, b));
+        self.dirs.dedup();
+        self.skipped.par_sort_unstable_by(|a, b| names::tree_order(&a.path, &b.path));
+    }
 }
 
 struct Walk<'a> {
@@ -260,4 +268,29 @@ fn unreadable(path: String, error: &io::Error) -> Seen {
 
 fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        entry::{ETag, Object},
+        list::Listing,
+        plan::{Direction, Terms, plan},
+    };
+
+    #[test]
+    fn a_file_that_its_directory_names_twice_is_one_and_keeps_its_object() {
+        let modified = Timestamp::from_secs(500);
+        let (path, size): (Box<str>, u64) = ("dir/twice".into(), 1);
+        let file = File { path: path.clone(), size, modified, target: None };
+        let mut scan = Scan { files: vec![file.clone(), file], ..Scan::default() };
+        scan.put_in_order();
+        let object = Object { path, size, modified, etag: ETag::None };
+        let listing = Listing { objects: vec![object], skipped: Vec::new() };
+        let now = Timestamp::from_secs(1_000);
+        let terms = Terms { now, skew: 0, by_content: false, no_delete: false };
+        let plan = plan(Direction::Restore, scan, listing, &terms);
+        assert_eq!((plan.deletions.len(), plan.kept.entries), (0, 1));
+    }
 }
