@@ -15,6 +15,8 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use cap_fs_ext::{DirExt, FollowSymlinks, MetadataExt, OpenOptionsFollowExt, OpenOptionsSyncExt};
@@ -35,6 +37,10 @@ use crate::{
     guard::Refusal,
     names,
 };
+
+/// How often a file that somebody has a lease on is tried again, and after which time: a file server gives
+/// way as soon as its client has.
+const LEASE: (u32, Duration) = (20, Duration::from_millis(100));
 
 /// An open directory that nothing leads out of.
 pub(crate) struct Root {
@@ -129,7 +135,17 @@ impl Root {
         let mut options = OpenOptions::new();
         // Nothing but a file was seen here; a pipe that took its place must not hold us up.
         options.read(true).follow(FollowSymlinks::No).nonblock(true);
-        let file = self.dir.open_with(path, &options)?.into_std();
+        let mut tries = 0;
+        let file = loop {
+            match self.dir.open_with(path, &options) {
+                // Somebody has a lease on the file, and was just asked to give way.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < LEASE.0 => {
+                    tries += 1;
+                    thread::sleep(LEASE.1);
+                }
+                other => break other?.into_std(),
+            }
+        };
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a file"));

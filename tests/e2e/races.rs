@@ -318,3 +318,44 @@ fn what_is_behind_a_link_that_leads_nowhere_any_more_keeps_its_object() {
     done.assert_says("delete alias/gone: the file is there again");
     assert_eq!(world.store().keys(), ["alias/file", "alias/gone", "new", "real/file"]);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_somebody_holds_a_lease_on_is_sent_once_he_gives_way() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Command, Stdio},
+    };
+    let world = World::in_process();
+    world.write("src/leased", "content");
+    // As Samba does, or the kernel for a client of NFS: it takes a moment to give way.
+    let script = "
+import fcntl, os, signal, sys, time
+def give_way(*_):
+    time.sleep(0.3)
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+signal.signal(signal.SIGIO, give_way)
+file = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('held', flush=True)
+sys.stdin.read()
+";
+    let holder = Command::new("python3")
+        .args(["-c", script])
+        .arg(world.path("src/leased"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut holder) = holder else {
+        println!("skipped: there is no Python here");
+        return;
+    };
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "held\n");
+    let done = world.run("backup src BUCKET --yes");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(world.store().get("leased").unwrap().body, "content");
+}
