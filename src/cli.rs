@@ -54,6 +54,8 @@ macro_rules! reaching_a_bucket {
     ($(#[$meta:meta])* struct $name:ident { $($own:tt)* }) => {
         $(#[$meta])*
         #[derive(FromArgs)]
+        // Not the parser's usual `help` as well: that may be the name of a directory.
+        #[argh(help_triggers("-h", "--help"))]
         struct $name {
             /// the directory and the bucket, s3://bucket[/prefix]: the source first
             #[argh(positional)]
@@ -183,6 +185,7 @@ reaching_a_bucket! {
 
 /// Remove empty directories, nested ones too; never the directory itself.
 #[derive(FromArgs)]
+#[argh(help_triggers("-h", "--help"))]
 struct Cleanup {
     /// the directory
     #[argh(positional)]
@@ -378,6 +381,26 @@ mod tests {
             assert_eq!(direction, Direction::Restore);
             assert_eq!(config.bucket.to_string(), "s3://bucket");
             assert_eq!((is_mock, is_yes), (mock, yes), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_directory_may_be_called_help() {
+        for line in ["backup --yes help s3://b", "restore --yes s3://b help", "backup -b b help"] {
+            assert_eq!(parsed(line).1.dir, PathBuf::from("help"), "{line}");
+        }
+        let cleanup = parse(vec!["cleanup".into(), "help".into()], Env::default()).unwrap();
+        assert!(cleanup.is_ok_and(|request| matches!(request.command, Command::Cleanup { .. })));
+    }
+
+    #[test]
+    fn every_command_explains_itself() {
+        for command in ["backup", "backupmock", "restore", "restoremock", "verify", "cleanup"] {
+            for help in ["-h", "--help"] {
+                let words = vec![command.to_owned(), help.to_owned()];
+                let early = parse(words, Env::default()).unwrap();
+                assert!(early.is_err_and(|early| early.asked_for), "{command} {help}");
+            }
         }
     }
 
