@@ -59,6 +59,9 @@ impl Config {
         {
             return Err(Error::config("the part size must be 5MiB to 5GiB"));
         }
+        if transfer.stall_timeout.is_zero() || transfer.connect_timeout.is_zero() {
+            return Err(Error::config("a timeout of nothing would let no request through"));
+        }
         Ok(())
     }
 }
@@ -96,7 +99,7 @@ pub struct TransferConfig {
     /// How often a request that failed for a passing reason is tried again; more often while the server only
     /// asks to slow down, and there is way to give.
     pub retries: u32,
-    /// How long a connection may take to come about.
+    /// How long a connection may take to come about. More than nothing, as the next.
     pub connect_timeout: Duration,
     /// How long a read or write may stand still.
     pub stall_timeout: Duration,

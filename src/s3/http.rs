@@ -160,9 +160,14 @@ impl Answer {
     }
 }
 
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl Http {
     pub(super) fn new(access: &Access, transfer: &TransferConfig) -> Result<Http> {
         let tls = TlsConfig::builder().root_certs(root_certs(access)?).build();
+        // Who wants no limit gives the longest there is, which no clock can be put forward by.
+        let [connect, stall] =
+            [transfer.connect_timeout, transfer.stall_timeout].map(|time| Some(time.min(A_YEAR)));
         let config = Config::builder()
             .tls_config(tls)
             .http_status_as_error(false)
@@ -174,9 +179,9 @@ impl Http {
             .max_idle_connections_per_host(transfer.workers)
             .input_buffer_size(32 << 10)
             .output_buffer_size(32 << 10)
-            .timeout_connect(Some(transfer.connect_timeout))
-            .timeout_per_read(Some(transfer.stall_timeout))
-            .timeout_per_write(Some(transfer.stall_timeout))
+            .timeout_connect(connect)
+            .timeout_per_read(stall)
+            .timeout_per_write(stall)
             .build();
         Ok(Http { agent: RwLock::new(agent(&config)), config })
     }

@@ -1,6 +1,6 @@
 //! The library inside another program.
 
-use std::{sync::mpsc, thread};
+use std::{sync::mpsc, thread, time::Duration};
 
 use s3keep::{
     Access, AccessOptions, Cancel, Cause, Config, Direction, Env, Event, Keeper, Refusal, Stage,
@@ -121,6 +121,25 @@ fn a_run_can_be_stopped_from_another_thread() {
     assert!(world.store().get("gone").is_some());
     // It stays stopped.
     assert!(keeper.plan(Direction::Backup, &mut |_| {}).unwrap_err().is_interrupted());
+}
+
+#[test]
+fn a_timeout_may_be_endless_but_not_nothing() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    let with = |connect, stall| {
+        let mut config = config(&world, "src", "");
+        (config.transfer.connect_timeout, config.transfer.stall_timeout) = (connect, stall);
+        Keeper::new(config)
+    };
+    let endless = with(Duration::MAX, Duration::MAX).unwrap();
+    let plan = endless.plan(Direction::Backup, &mut |_| {}).unwrap();
+    assert_eq!(endless.execute(plan, &mut |_| {}).unwrap().transferred.entries, 1);
+    let second = Duration::from_secs(1);
+    for (connect, stall) in [(Duration::ZERO, second), (second, Duration::ZERO)] {
+        let refused = with(connect, stall).err().unwrap();
+        assert!(matches!(refused.cause(), Cause::Config(_)), "{refused}");
+    }
 }
 
 #[test]
