@@ -12,12 +12,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
 };
 
 use anyhow::{Context, Result, anyhow};
 use cli::{Command, Request};
 use output::Printer;
 use s3keep::{Cancel, Config, Direction, Env, Error, Keeper, Refusal, exit};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 fn main() -> ExitCode {
     match run() {
@@ -119,18 +124,33 @@ fn confirmed(asking: &Asking) -> Result<bool> {
 /// Whether the command waits for an answer, and so has nothing under way that needs an orderly end.
 type Asking = Arc<AtomicBool>;
 
-/// The first Ctrl-C or SIGTERM asks the run to stop; the second ends it at once.
+/// The first Ctrl-C, SIGTERM or hang-up asks the run to stop; the second ends it at once.
+///
+/// What is ignored from the start stays so: `nohup` means that a hang-up stops nothing.
 fn stop_on_signals(cancel: Cancel) -> Result<Asking> {
     let asking = Asking::default();
     let asks = Arc::clone(&asking);
-    ctrlc::set_handler(move || {
-        if cancel.is_cancelled() || asks.load(Ordering::Acquire) {
-            std::process::exit(i32::from(exit::INTERRUPTED));
+    let ignored = ignored_signals();
+    let minded =
+        [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+    let mut signals = Signals::new(minded).context("listen for signals")?;
+    let listen = move || {
+        for _ in signals.forever() {
+            if cancel.is_cancelled() || asks.load(Ordering::Acquire) {
+                std::process::exit(i32::from(exit::INTERRUPTED));
+            }
+            cancel.cancel();
         }
-        cancel.cancel();
-    })
-    .context("listen for signals")?;
+    };
+    thread::Builder::new().spawn(listen).context("listen for signals")?;
     Ok(asking)
+}
+
+/// A bit for each signal that whoever started this process has it ignore; none where the system doesn't say.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Takes as many open files as the system lets this process have: each worker needs a few.

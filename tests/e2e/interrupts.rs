@@ -16,8 +16,18 @@ fn interrupt(
     signal: &str,
     ready: impl Fn() -> bool,
 ) -> (i32, String, Duration) {
+    interrupt_as(world.command(), world, line, signal, ready)
+}
+
+/// The same, of a command that takes the words after those that it has.
+fn interrupt_as(
+    mut command: Command,
+    world: &World,
+    line: &str,
+    signal: &str,
+    ready: impl Fn() -> bool,
+) -> (i32, String, Duration) {
     let url = format!("s3://{}", world.bucket);
-    let mut command = world.command();
     command.args(line.split(' ').map(|word| word.replace("BUCKET", &url)));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
@@ -97,6 +107,23 @@ fn an_interrupted_look_changes_nothing() {
     assert_eq!((code, said.as_str()), (130, "s3keep: interrupted\n"));
     assert!(took < SOON, "{took:?}");
     assert!(world.store().keys().is_empty());
+}
+
+#[test]
+fn nohup_keeps_a_run_going() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    let hits = world.store().fault(Fault::on("ListObjectsV2").delay(Duration::from_secs(2)));
+    let line = "backup src BUCKET --yes";
+    let plain = world.command();
+    let mut nohup = Command::new("/bin/sh");
+    nohup.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    nohup.current_dir(world.path(".")).stdin(Stdio::null());
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(plain.get_program());
+    let (code, said, _) = interrupt_as(nohup, &world, line, "-HUP", || hits.count() > 0);
+    assert_eq!(code, 0, "{said}");
+    let (code, said, _) = interrupt(&world, line, "-HUP", || hits.count() > 1);
+    assert_eq!((code, said.as_str()), (130, "s3keep: interrupted\n"));
 }
 
 #[test]
