@@ -100,7 +100,7 @@ macro_rules! reaching_a_bucket {
             /// one JSON object a line on standard output
             #[argh(switch)]
             json: bool,
-            /// print failures and warnings only
+            /// print failures, warnings and verify's differences only
             #[argh(switch, short = 'q')]
             quiet: bool,
             $($own)*

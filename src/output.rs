@@ -198,6 +198,8 @@ impl Printer {
 
     pub fn verification(&mut self, found: &Verification) {
         self.progress.finish_and_clear();
+        // To be told nothing is to be told that there is none.
+        let quiet = std::mem::take(&mut self.output.quiet);
         for (path, difference) in &found.differences {
             let difference = difference.as_str();
             self.line(
@@ -205,6 +207,7 @@ impl Printer {
                 || json!({"type": "difference", "path": path, "difference": difference}),
             );
         }
+        self.output.quiet = quiet;
         self.skipped(&found.skipped);
         let unknown =
             found.differences.iter().filter(|(_, d)| *d == s3keep::Difference::Unknown).count();

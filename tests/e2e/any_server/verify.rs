@@ -26,6 +26,8 @@ fn every_kind_of_difference_is_found_and_named() {
     }
     run.assert_says("1 the same");
     run.assert_says("4 different, 0 unknown");
+    let quiet = world.expect(2, "verify dir BUCKET --quiet");
+    assert_eq!(quiet.stdout.lines().count(), 4, "{quiet:#?}");
     assert_eq!(world.keys(), keys);
     world.expect(1, "verify nowhere BUCKET");
 }
