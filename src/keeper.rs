@@ -2,6 +2,7 @@
 
 use std::{
     panic::resume_unwind,
+    path::PathBuf,
     sync::{OnceLock, atomic::AtomicU64},
     thread,
     time::SystemTime,
@@ -10,8 +11,9 @@ use std::{
 use crate::{
     cancel::Cancel,
     config::Config,
-    error::Result,
+    error::{Error, Result},
     list::{self, Listing},
+    names::BucketUrl,
     plan::{Direction, Plan, Terms, plan},
     report::{Event, Report, Stage},
     root::Root,
@@ -69,6 +71,7 @@ impl Keeper {
             no_delete: self.config.no_delete,
         };
         let mut plan = plan(direction, scan, listing, &terms);
+        plan.places = Some((self.config.dir.clone(), self.config.bucket.clone()));
         if !plan.doubtful.is_empty() {
             let bytes = plan.doubtful.iter().map(|pair| pair.size(direction)).sum();
             let entries = plan.doubtful.len() as u64;
@@ -89,14 +92,21 @@ impl Keeper {
         Ok(plan.check(&self.config.guards)?)
     }
 
-    /// Carries out a plan, if the guards let it pass: transfers, then deletions.
+    /// Carries out a plan that was made for the same directory and bucket, if the guards let it pass:
+    /// transfers, then deletions.
     ///
     /// What fails for single entries is in the report, as is what ended the run early.
     ///
     /// # Errors
-    /// Where nothing was done: a guard, another run in the same directory, a directory that can't be
-    /// opened.
+    /// Where nothing was done: a guard, a plan for other places, another run in the same directory, a
+    /// directory that can't be opened.
     pub fn execute(&self, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Result<Report> {
+        let here = |(dir, bucket): &(PathBuf, BucketUrl)| {
+            *dir == self.config.dir && *bucket == self.config.bucket
+        };
+        if !plan.places.as_ref().is_some_and(here) {
+            return Err(Error::config("the plan was made for another directory or bucket"));
+        }
         self.check(&plan)?;
         let root = match plan.direction {
             Direction::Backup => Root::open(&self.config.dir)?,

@@ -23,13 +23,13 @@ use std::{
     cmp::Ordering,
     collections::{HashMap, HashSet},
     mem,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::{
     entry::{File, Object, SkipReason, Skipped, Timestamp},
     list::Listing,
-    names::{is_under, tree_order},
+    names::{BucketUrl, is_under, tree_order},
     scan::Scan,
 };
 
@@ -203,6 +203,8 @@ pub struct Plan {
     pub leftovers: Vec<String>,
     pub(crate) source_entries: usize,
     pub(crate) target_entries: usize,
+    /// The directory and the bucket that were looked at; what is right for them may be wrong elsewhere.
+    pub(crate) places: Option<(PathBuf, BucketUrl)>,
 }
 
 impl Plan {
@@ -237,6 +239,7 @@ pub fn plan(direction: Direction, scan: Scan, listing: Listing, terms: &Terms) -
         leftovers: scan.leftovers,
         source_entries: source,
         target_entries: target,
+        places: None,
     };
     for (link, hop) in scan.through {
         plan.through.entry(link).or_default().push(hop);

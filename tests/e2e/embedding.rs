@@ -124,6 +124,25 @@ fn a_run_can_be_stopped_from_another_thread() {
 }
 
 #[test]
+fn a_plan_is_carried_out_only_where_it_was_made() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    world.store().put("one/gone", b"gone");
+    world.store().put("two/gone", b"not looked at");
+    let one = Keeper::new(config(&world, "src", "one")).unwrap();
+    for (dir, prefix) in [("src", "two"), ("other", "one")] {
+        let plan = one.plan(Direction::Backup, &mut |_| {}).unwrap();
+        let elsewhere = Keeper::new(config(&world, dir, prefix)).unwrap();
+        let refused = elsewhere.execute(plan, &mut |_| {}).unwrap_err();
+        assert!(matches!(refused.cause(), Cause::Config(_)), "{refused}");
+    }
+    assert_eq!(world.store().keys(), ["one/gone", "two/gone"]);
+    let plan = one.plan(Direction::Backup, &mut |_| {}).unwrap();
+    let same = Keeper::new(config(&world, "src", "one")).unwrap();
+    assert_eq!(same.execute(plan, &mut |_| {}).unwrap().exit_code(), exit::DONE);
+}
+
+#[test]
 fn a_timeout_may_be_endless_but_not_nothing() {
     let world = World::in_process();
     world.write("src/a", "a");
