@@ -10,7 +10,7 @@ use crate::{
 /// How the bucket's name gets into the URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Addressing {
-    /// In the host name on AWS, in the path elsewhere and where the name has dots.
+    /// In the host name on AWS, in the path elsewhere and where the name has dots or capitals.
     #[default]
     Auto,
     /// `https://host/bucket/key`.

@@ -77,12 +77,19 @@ impl Address {
             (None, Ok(known)) => known,
             (None, Err(error)) => return Err(wrong(&error)),
         };
+        // A host name knows no capitals: the request would go to the bucket of that name in small letters.
+        let has_capitals = bucket.bytes().any(|b| b.is_ascii_uppercase());
         let path_style = match addressing {
             Addressing::Path => true,
+            Addressing::Virtual if has_capitals => {
+                return Err(Cause::Config(format!(
+                    "bucket {bucket}: no host name has capitals; use the addressing style path"
+                )));
+            }
             Addressing::Virtual => false,
             // No wildcard certificate covers a bucket name with dots, and few stores other than AWS
             // have a host name for each bucket.
-            Addressing::Auto => endpoint.is_some() || bucket.contains('.'),
+            Addressing::Auto => endpoint.is_some() || has_capitals || bucket.contains('.'),
         };
         let mut place =
             Bucket::new_public(bucket, region.clone()).map_err(|error| wrong(&error))?;
@@ -551,6 +558,8 @@ mod tests {
             ("bkt", "eu-central-1", None, Auto, "https://bkt.s3.eu-central-1.amazonaws.com/", "/"),
             ("bkt", "xx-new-7", None, Auto, "https://bkt.s3.xx-new-7.amazonaws.com/", "/"),
             ("b.k.t", "us-east-1", None, Auto, "https://s3.amazonaws.com/b.k.t/", ""),
+            ("Bkt", "us-east-1", None, Auto, "https://s3.amazonaws.com/Bkt/", ""),
+            ("Bkt", "r", Some("http://h"), Auto, "http://h/Bkt/", ""),
             ("bkt", "us-east-1", None, Path, "https://s3.amazonaws.com/bkt/", ""),
             ("bkt", "r", Some("http://[::1]:80/"), Auto, "http://[::1]/bkt/", ""),
             ("bkt", "r", Some("https://h:443"), Auto, "https://h/bkt/", ""),
@@ -565,6 +574,10 @@ mod tests {
         }
         for endpoint in ["ftp://h", "http://", "not a url"] {
             assert!(Address::new("bkt", "r", Some(endpoint), Auto).is_err(), "{endpoint}");
+        }
+        // As a host name, it would be that of another bucket.
+        for endpoint in [None, Some("http://h")] {
+            assert!(Address::new("Bkt", "us-east-1", endpoint, Virtual).is_err());
         }
     }
 
