@@ -67,7 +67,7 @@ pub(super) struct Call<'a> {
     pub query: &'a [(&'a str, &'a str)],
     pub headers: Vec<(&'static str, String)>,
     pub payload: Option<Payload<'a>>,
-    /// The SHA-256 of the payload in hexadecimal, where it has been computed already.
+    /// The SHA-256 of the payload in hexadecimal, or what stands for it, where that is settled already.
     pub sha256: Option<String>,
 }
 
@@ -221,7 +221,10 @@ impl Client {
         call: &mut Call<'a>,
         payload: Payload<'a>,
     ) -> Result<(), Cause> {
-        let signed = !self.access.unsigned && !self.address().is_https() && !self.unsigned_payload;
+        // Over TLS nobody changes a body on its way, and the checksum, if there is one, covers the rest.
+        let is_covered =
+            self.checksum != Checksum::None && (self.address().is_https() || self.unsigned_payload);
+        let signed = !self.access.unsigned && !is_covered;
         let sha256 = if signed { Checksum::Sha256 } else { Checksum::None };
         // In one reading.
         let [checksum, sha256] = self.hash(&payload, [self.checksum, sha256].map(Hasher::new))?;
@@ -229,7 +232,7 @@ impl Client {
             call.headers.push((header, base64(&checksum)));
             call.headers.push(("x-amz-sdk-checksum-algorithm", self.checksum.name().to_owned()));
         }
-        call.sha256 = signed.then(|| hex(&sha256));
+        call.sha256 = Some(if signed { hex(&sha256) } else { "UNSIGNED-PAYLOAD".to_owned() });
         call.payload = Some(payload);
         Ok(())
     }
@@ -325,12 +328,6 @@ impl Client {
         if let Some(credentials) = credentials {
             let time = self.signing_time();
             let sha256 = match &call.payload {
-                // Over TLS nobody changes a body on its way, and the checksum covers the rest.
-                Some(_)
-                    if call.method == "PUT" && (address.is_https() || self.unsigned_payload) =>
-                {
-                    "UNSIGNED-PAYLOAD".to_owned()
-                }
                 Some(payload) => match &call.sha256 {
                     Some(sha256) => sha256.clone(),
                     None => {

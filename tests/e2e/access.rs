@@ -102,6 +102,16 @@ fn https_is_checked_against_the_bundle_of_certificates() {
     let put = world.store().requests_of("PutObject").remove(0);
     assert_eq!(put.headers["x-amz-content-sha256"], "UNSIGNED-PAYLOAD");
     assert!(put.headers.contains_key("x-amz-checksum-crc64nvme"));
+    // Without a checksum, the signature has to.
+    let again = ["backup", "dir", &url, "--yes", "--checksum-algorithm", "none"];
+    for size in [400_000, 1_000] {
+        world.write("dir/a", vec![b'a'; size]);
+        world.store().fault(Fault::on("PutObject").times(1).flip_request_body(30));
+        assert_eq!(with_bundle(&again).code, 0);
+        assert!(world.store().get("a").unwrap().body == vec![b'a'; size]);
+        let put = world.store().requests_of("PutObject").pop().unwrap();
+        assert!(!put.headers.keys().any(|name| name.starts_with("x-amz-checksum")));
+    }
 
     fs::write(world.path("ca.pem"), "no certificate").unwrap();
     with_bundle(&["backup", "dir", &url, "--yes"]).assert_says("no certificate in it");
