@@ -2,7 +2,6 @@
 
 use std::{
     panic::resume_unwind,
-    path::PathBuf,
     sync::{OnceLock, atomic::AtomicU64},
     thread,
     time::SystemTime,
@@ -13,8 +12,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     list::{self, Listing},
-    names::BucketUrl,
-    plan::{Direction, Plan, Terms, plan},
+    plan::{Direction, Places, Plan, Terms, plan},
     report::{Event, Report, Stage},
     root::Root,
     s3::Client,
@@ -71,7 +69,7 @@ impl Keeper {
             no_delete: self.config.no_delete,
         };
         let mut plan = plan(direction, scan, listing, &terms);
-        plan.places = Some((self.config.dir.clone(), self.config.bucket.clone()));
+        plan.places = Some(self.places());
         if !plan.doubtful.is_empty() {
             let bytes = plan.doubtful.iter().map(|pair| pair.size(direction)).sum();
             let entries = plan.doubtful.len() as u64;
@@ -101,10 +99,7 @@ impl Keeper {
     /// Where nothing was done: a guard, a plan for other places, another run in the same directory, a
     /// directory that can't be opened.
     pub fn execute(&self, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Result<Report> {
-        let here = |(dir, bucket): &(PathBuf, BucketUrl)| {
-            *dir == self.config.dir && *bucket == self.config.bucket
-        };
-        if !plan.places.as_ref().is_some_and(here) {
+        if plan.places != Some(self.places()) {
             return Err(Error::config("the plan was made for another directory or bucket"));
         }
         self.check(&plan)?;
@@ -140,6 +135,11 @@ impl Keeper {
             read_data,
         };
         self.client.while_watched(|| verify::verify(&context, scan, listing, on_event))
+    }
+
+    fn places(&self) -> Places {
+        let Config { dir, bucket, access, .. } = &self.config;
+        Places { dir: dir.clone(), bucket: bucket.clone(), endpoint: access.endpoint.clone() }
     }
 
     /// Both sides at once, each in threads of its own.

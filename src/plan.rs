@@ -203,8 +203,16 @@ pub struct Plan {
     pub leftovers: Vec<String>,
     pub(crate) source_entries: usize,
     pub(crate) target_entries: usize,
-    /// The directory and the bucket that were looked at; what is right for them may be wrong elsewhere.
-    pub(crate) places: Option<(PathBuf, BucketUrl)>,
+    /// What was looked at; what is right there may be wrong elsewhere.
+    pub(crate) places: Option<Places>,
+}
+
+/// The directory and the bucket of a plan. Two stores may have buckets of one name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    pub dir: PathBuf,
+    pub bucket: BucketUrl,
+    pub endpoint: Option<String>,
 }
 
 impl Plan {

@@ -130,13 +130,19 @@ fn a_plan_is_carried_out_only_where_it_was_made() {
     world.store().put("one/gone", b"gone");
     world.store().put("two/gone", b"not looked at");
     let one = Keeper::new(config(&world, "src", "one")).unwrap();
-    for (dir, prefix) in [("src", "two"), ("other", "one")] {
+    // A bucket of the same name in another store.
+    let other_store = World::in_process();
+    other_store.store().put("one/gone", b"not looked at, either");
+    let mut namesake = config(&world, "src", "one");
+    namesake.access = config(&other_store, "src", "one").access;
+    for config in [config(&world, "src", "two"), config(&world, "other", "one"), namesake] {
         let plan = one.plan(Direction::Backup, &mut |_| {}).unwrap();
-        let elsewhere = Keeper::new(config(&world, dir, prefix)).unwrap();
+        let elsewhere = Keeper::new(config).unwrap();
         let refused = elsewhere.execute(plan, &mut |_| {}).unwrap_err();
         assert!(matches!(refused.cause(), Cause::Config(_)), "{refused}");
     }
     assert_eq!(world.store().keys(), ["one/gone", "two/gone"]);
+    assert_eq!(other_store.store().keys(), ["one/gone"]);
     let plan = one.plan(Direction::Backup, &mut |_| {}).unwrap();
     let same = Keeper::new(config(&world, "src", "one")).unwrap();
     assert_eq!(same.execute(plan, &mut |_| {}).unwrap().exit_code(), exit::DONE);
