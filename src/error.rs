@@ -186,13 +186,14 @@ impl From<Refusal> for Error {
 impl Cause {
     /// Whether the same request may well succeed a moment later.
     ///
-    /// The list is that of the AWS SDKs' standard mode (transient and throttling errors), plus the
-    /// checksum mismatches: a byte that flipped on the way does not flip twice.
+    /// The list is that of the AWS SDKs' standard mode (transient and throttling errors), plus what
+    /// Cloudflare answers for a store that is out of its reach (520 to 524), and the checksum mismatches: a
+    /// byte that flipped on the way does not flip twice.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Cause::Network(_) | Cause::Malformed(_) | Cause::Corrupt(_) => true,
             Cause::S3 { status, code, .. } => {
-                matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+                matches!(status, 408 | 429 | 500 | 502..=504 | 520..=524)
                     || matches!(
                         code.as_str(),
                         "SlowDown"

@@ -159,6 +159,7 @@ fn a_server_in_trouble() {
     const E503: fn(Fault) -> Fault = |fault| fault.status(503, "SlowDown");
     const WAIT: fn(Fault) -> Fault =
         |fault| fault.status(503, "SlowDown").header("retry-after", "0");
+    const E520: fn(Fault) -> Fault = |fault| fault.status(520, "").header("server", "cloudflare");
     const E429: fn(Fault) -> Fault = |fault| fault.status(429, "TooManyRequests");
     let refused = Entry("permission denied");
     play(&[
@@ -173,6 +174,9 @@ fn a_server_in_trouble() {
         row("503, Retry-After", WAIT, &[PUT, GET, PART], Done, Entry("503 SlowDown")),
         one("503", E503, &[LIST_UPLOADS], Done),
         row("429", E429, &LIST[..1], Done, Nothing("429 TooManyRequests")),
+        // What stands before a store may answer, in its own words, when the store does not.
+        row("520", E520, &LIST[..1], Done, Nothing("answered 520")),
+        row("520", E520, &[PUT, GET, PART, COMPLETE, HEAD], Done, Entry("answered 520")),
         row("429", E429, &[PUT, GET, DELETE_MANY, COMPLETE], Done, Entry("429 TooManyRequests")),
     ]);
 }
