@@ -53,7 +53,8 @@ pub(crate) struct UploadedPart {
 /// What a server says of an object.
 #[derive(Debug)]
 pub(crate) struct Head {
-    pub size: u64,
+    /// Not every proxy passes it on.
+    pub size: Option<u64>,
     pub etag: ETag,
     /// Whether the ETag, if it looks like an MD5, is not one: under SSE-KMS and SSE-C.
     pub opaque_etag: bool,
@@ -71,13 +72,12 @@ impl Head {
             let value = answer.header(algorithm.header()?)?;
             (!value.contains('-')).then(|| (algorithm, value.to_owned()))
         });
-        let length = answer.header("content-length").and_then(|text| text.parse().ok());
-        let total = answer
-            .header("content-range")
-            .and_then(|range| range.rsplit('/').next())
-            .and_then(|text| text.parse().ok());
+        let size = match answer.header("content-range") {
+            Some(range) => range.rsplit('/').next(),
+            None => answer.header("content-length"),
+        };
         Head {
-            size: total.or(length).unwrap_or(0),
+            size: size.and_then(|text| text.parse().ok()),
             etag: answer.header("etag").map_or(ETag::None, ETag::parse),
             opaque_etag: encrypted.is_some_and(|kind| kind.starts_with("aws:kms"))
                 || customer.is_some(),
@@ -259,7 +259,7 @@ impl Client {
                 Err(Cause::S3 { ref code, .. }) if code == "NoSuchUpload" && tries > 1 => {
                     let head = self.head_once(key)?;
                     let ours = etag_of_parts(parts).is_some_and(|etag| etag == head.etag);
-                    if head.size == size && ours { Ok(()) } else { done }
+                    if head.size.is_none_or(|found| found == size) && ours { Ok(()) } else { done }
                 }
                 other => other,
             }
@@ -335,11 +335,15 @@ impl Client {
             let head = Head::read(&answer);
             // Stores that don't know If-Match answer with what they have now.
             let is_known = *etag != ETag::None && head.etag != ETag::None;
-            if head.size != size && is_known && head.etag == *etag {
+            let other_size = head.size.filter(|found| *found != size);
+            if let Some(found) = other_size
+                && is_known
+                && head.etag == *etag
+            {
                 // The same object can't have another size: the answer is broken.
-                return Err(Cause::Malformed(format!("{} bytes of {size}", head.size)));
+                return Err(Cause::Malformed(format!("{found} bytes of {size}")));
             }
-            if head.size != size || (is_known && head.etag != *etag) {
+            if other_size.is_some() || (is_known && head.etag != *etag) {
                 return Err(Cause::Changed("the object was replaced after it was listed"));
             }
             if answer.status != if whole { 200 } else { 206 } {
@@ -362,6 +366,10 @@ impl Client {
                 }
                 sink.write(at, &buffer[..read])?;
                 at += read as u64;
+            }
+            // Where its length was not said, only its end tells.
+            if whole && head.size.is_none() && answer.read(&mut [0])? > 0 {
+                return Err(Cause::Changed("the object is longer than it was listed"));
             }
             self.finish(answer)
         })

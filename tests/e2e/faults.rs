@@ -263,6 +263,34 @@ fn a_range_that_nobody_asked_for_is_not_taken_for_the_one_that_was() {
 }
 
 #[test]
+fn an_object_whose_length_is_not_said_is_whole_when_all_of_it_came_and_no_more() {
+    let world = World::in_process();
+    let body = crate::support::noise(1, 300_000);
+    // Nothing else could tell.
+    let object = Object { checksum: None, ..Object::new(body.clone()).etag("opaque") };
+    world.store().put_object("a", object);
+    let longer = [&body[..], b"x"].concat();
+    let whole = |request: &Request| !request.headers.contains_key("range");
+    let chunks =
+        |body: &[u8], ends| Fault::on("GetObject").when(whole).in_chunks(body.to_vec(), ends);
+    for (n, (body, ends)) in
+        [(&body[..], true), (&body[..200_000], true), (&body[..200_000], false)]
+            .into_iter()
+            .enumerate()
+    {
+        world.store().fault(chunks(body, ends));
+        world.expect(0, &format!("restore BUCKET back{n} --yes")).assert_says("1 downloaded");
+        world.store().clear_faults();
+        let back = files(&world.path(&format!("back{n}")));
+        assert!(back["a"] == longer[..300_000]);
+    }
+    world.store().fault(chunks(&longer, true));
+    let run = world.expect(2, "restore BUCKET never --yes");
+    run.assert_says("download a: the object is longer than it was listed");
+    assert!(files(&world.path("never")).is_empty());
+}
+
+#[test]
 fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
     let world = World::in_process();
     for n in 0..1_000 {

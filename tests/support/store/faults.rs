@@ -165,6 +165,7 @@ enum Outcome {
     ContentLength(u64),
     Replace(Bytes),
     Truncate(usize),
+    InChunks(Bytes, bool),
 }
 
 impl Fault {
@@ -302,6 +303,12 @@ impl Fault {
     /// Shortens the answer's body to `length` bytes, with a Content-Length that fits.
     pub fn truncate_body(self, length: usize) -> Fault {
         self.outcome(Outcome::Truncate(length))
+    }
+
+    /// Replaces the answer's body by one whose length is not said before: chunks, and then their end unless
+    /// the connection is closed before it.
+    pub fn in_chunks(self, body: impl Into<Bytes>, ends: bool) -> Fault {
+        self.outcome(Outcome::InChunks(body.into(), ends))
     }
 
     /// Answers 200 with an error in the body, as S3 may for CompleteMultipartUpload and CopyObject.
@@ -571,6 +578,11 @@ pub(super) async fn answer(
         Outcome::Truncate(length) => {
             state_length(length.min(whole) as u64);
             Reply::whole(body.slice(..length.min(whole)))
+        }
+        Outcome::InChunks(body, ends) => {
+            parts.headers.remove(header::CONTENT_LENGTH);
+            let end = if ends { Vec::new() } else { vec![FLUSH, Step::Abort] };
+            Reply::steps([Step::Send(body)].into_iter().chain(end))
         }
         Outcome::AsUsual | Outcome::Status { .. } | Outcome::Close { .. } | Outcome::Refuse(_) => {
             Reply::whole(body)
