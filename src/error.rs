@@ -73,10 +73,11 @@ fn s3_sentence(status: u16, code: &str, message: &str) -> String {
         "ExpiredToken" => "the credentials have expired",
         "RequestTimeTooSkewed" => "this machine's clock is too far from the server's",
         "NoSuchKey" => "the object does not exist (any more)",
-        _ if message.is_empty() => return format!("the server answered {status} {}", Shown(code)),
         _ => {
-            let (code, message) = (Shown(code), Shown(message));
-            return format!("the server answered {status} {code}: {message}");
+            let said =
+                [(" ", code), (": ", message)].into_iter().filter(|(_, text)| !text.is_empty());
+            let said = said.map(|(mark, text)| format!("{mark}{}", Shown(text)));
+            return format!("the server answered {status}{}", said.collect::<String>());
         }
     };
     format!("{plain} ({code})")

@@ -373,12 +373,13 @@ impl Client {
     fn error(&self, answer: Answer) -> (Cause, Option<String>) {
         let status = answer.status;
         let retry_after = answer.header("retry-after").and_then(|text| text.parse().ok());
+        let location = answer.header("location").map(str::to_owned);
         let body = match answer.text(64 << 10) {
             Ok(body) => body,
             // Nobody knows what it was: not to be guessed from the status, as 404 may mean "done".
             Err(cause) => return (cause, None),
         };
-        let (code, message) = wire::parse_error(&body).unwrap_or_else(|| {
+        let (code, mut message) = wire::parse_error(&body).unwrap_or_else(|| {
             // HEAD has no body to name the error. What has one that is not S3's says nothing of objects.
             let code = match status {
                 _ if !body.is_empty() => "",
@@ -393,6 +394,13 @@ impl Client {
         });
         if status == 412 {
             return (Cause::Changed("the object was replaced after it was listed"), None);
+        }
+        if let Some(location) = location
+            && (300..400).contains(&status)
+            && (code.is_empty() || message.is_empty())
+        {
+            // Where http leads to https, for instance. Nobody is followed without being asked for.
+            message = format!("ask {} instead", location.split('?').next().unwrap_or_default());
         }
         let expected = wire::parse_region(&body).filter(|_| code == "AuthorizationHeaderMalformed");
         (Cause::S3 { status, code, message, retry_after }, expected)

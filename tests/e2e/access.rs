@@ -37,6 +37,16 @@ fn a_bucket_in_another_region_is_followed_there() {
 }
 
 #[test]
+fn where_a_server_sends_those_who_ask_the_wrong_one_is_said() {
+    let world = world();
+    let elsewhere = "https://store.example.net/bucket?list-type=2";
+    world.store().fault(Fault::on("*").status(308, "").header("location", elsewhere));
+    let run = world.expect(1, "backup dir BUCKET --yes");
+    run.assert_says("the server answered 308: ask https://store.example.net/bucket instead\n");
+    assert_eq!(world.store().requests().len(), 1);
+}
+
+#[test]
 fn the_region_comes_from_flag_environment_and_profile_in_this_order() {
     let world = world();
     world.store().set_bucket_region(store::BUCKET, "ap-south-2");
