@@ -316,6 +316,7 @@ impl Client {
         range: Range<u64>,
         sink: &mut impl Sink,
     ) -> Result<()> {
+        let mut etag = etag.clone();
         let mut at = range.start;
         let mut buffer =
             vec![0; CHUNK.min(usize::try_from(range.end - range.start).unwrap_or(CHUNK)).max(1)];
@@ -334,16 +335,16 @@ impl Client {
             let mut answer = self.send(&call)?;
             let head = Head::read(&answer);
             // Stores that don't know If-Match answer with what they have now.
-            let is_known = *etag != ETag::None && head.etag != ETag::None;
+            let is_known = etag != ETag::None && head.etag != ETag::None;
             let other_size = head.size.filter(|found| *found != size);
             if let Some(found) = other_size
                 && is_known
-                && head.etag == *etag
+                && head.etag == etag
             {
                 // The same object can't have another size: the answer is broken.
                 return Err(Cause::Malformed(format!("{found} bytes of {size}")));
             }
-            if other_size.is_some() || (is_known && head.etag != *etag) {
+            if other_size.is_some() || (is_known && head.etag != etag) {
                 return Err(Cause::Changed("the object was replaced after it was listed"));
             }
             if answer.status != if whole { 200 } else { 206 } {
@@ -354,6 +355,10 @@ impl Client {
                 return Err(Cause::Malformed(format!("{sent} in place of bytes from {at} on")));
             }
             sink.head(&head);
+            if etag == ETag::None {
+                // What goes on after a break has to be of the same version.
+                etag = head.etag;
+            }
             while at < range.end {
                 if self.cancel.is_cancelled() {
                     return Err(Cause::Interrupted);

@@ -10,7 +10,7 @@ use std::{
 use super::{Context, Moved, Mover, part_range, part_size};
 use crate::{
     content::{self, Answer, Comparing, PieceSums, Proof},
-    entry::Object,
+    entry::{ETag, Object},
     error::{Cause, Error, Result},
     plan::Transfer,
     root::{self, Expected, Nearby, State, Temporary},
@@ -70,20 +70,25 @@ impl Mover for Downloader<'_> {
     }
 
     fn begin(&self, transfer: &Transfer) -> Result<Download> {
-        let object = planned(transfer)?;
+        let mut object = planned(transfer)?.clone();
         let key = self.0.key(&object.path);
-        let proof = Proof::of_head(&self.0.client.head(&key)?);
+        let head = self.0.client.head(&key)?;
+        let proof = Proof::of_head(&head);
+        if object.etag == ETag::None {
+            // Not every listing names it, and all ranges have to be of one version.
+            object.etag = head.etag;
+        }
         let temporary = self.temporary(transfer, &mut Nearby::default())?;
         let fail = |error| Error::new("create file", transfer.path(), Cause::Io(error));
         temporary.file.set_len(object.size).map_err(fail)?;
         let file = temporary.file.try_clone().map_err(fail)?;
         let part_size = part_size(object.size, self.0.config.transfer.part_size);
         Ok(Download {
-            object: object.clone(),
+            sums: PieceSums::new(&proof, object.size.div_ceil(part_size)),
+            object,
             key,
             expected: expected(transfer),
             part_size,
-            sums: PieceSums::new(&proof, object.size.div_ceil(part_size)),
             proof,
             temporary: Mutex::new(Some(temporary)),
             file,

@@ -291,6 +291,31 @@ fn an_object_whose_length_is_not_said_is_whole_when_all_of_it_came_and_no_more()
 }
 
 #[test]
+fn two_versions_are_not_mixed_though_the_listing_has_no_etags() {
+    let world = World::in_process();
+    let version = |n: u64, size: usize| {
+        let body = crate::support::noise(n, size);
+        Object { checksum: None, ..Object::new(body).etag(&format!("opaque{n}")) }
+    };
+    for size in [11 << 20, 300_000] {
+        world.store().put_object("a", version(1, size));
+        let listed = format!(
+            "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key><Size>{size}</Size>\
+             <LastModified>2024-02-29T12:34:56Z</LastModified></Contents></ListBucketResult>"
+        );
+        world.store().fault(Fault::on("ListObjectsV2").body(listed));
+        // The first answer breaks off; before the next one, somebody replaces the object.
+        world.store().fault(Fault::on("GetObject").times(1).cut_body(100_000));
+        let replaced = move |store: &Store| store.put_object("a", version(2, size));
+        world.store().fault(Fault::on("GetObject").times(1).run(replaced));
+        let run = world.expect(2, "restore BUCKET back --yes --part-size 5MiB --workers 1");
+        run.assert_says("download a: the object was replaced after it was listed");
+        assert!(files(&world.path("back")).is_empty());
+        world.store().clear_faults();
+    }
+}
+
+#[test]
 fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
     let world = World::in_process();
     for n in 0..1_000 {
