@@ -117,8 +117,8 @@ macro_rules! reaching_a_bucket {
                     unsigned: self.unsigned,
                 };
                 let access = Access::resolve(options, env)?;
-                let usual = TransferConfig::default();
                 let mut config = Config::new(dir, bucket, access);
+                let usual = config.transfer.clone();
                 config.links = self.links.unwrap_or_default();
                 config.transfer = TransferConfig {
                     workers: self.workers.unwrap_or(usual.workers),
@@ -258,7 +258,7 @@ pub fn parse(words: Vec<String>, env: Env) -> Result<Result<Request, Early>> {
     config.guards = Guards { allow_empty: flags.allow_empty, max_delete: flags.max_delete };
     config.transfer.no_sync = flags.no_sync;
     config.transfer.unsigned_payload = flags.unsigned_payload;
-    config.transfer.checksum = flags.checksum_algorithm.unwrap_or_default();
+    config.transfer.checksum = flags.checksum_algorithm.unwrap_or(config.transfer.checksum);
     let mock = mock || flags.mock || flags.dry_run;
     let output = flags.output();
     Ok(Ok(Request { command: Command::Sync { direction, config, mock, yes: flags.yes }, output }))

@@ -31,8 +31,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults for a directory and a bucket.
+    /// The defaults for a directory and a bucket, as far as `access` says nothing else.
     pub fn new(dir: impl Into<PathBuf>, bucket: BucketUrl, access: Access) -> Config {
+        let transfer = TransferConfig { checksum: access.checksum(), ..TransferConfig::default() };
         Config {
             dir: dir.into(),
             bucket,
@@ -41,7 +42,7 @@ impl Config {
             by_content: false,
             no_delete: false,
             guards: Guards::default(),
-            transfer: TransferConfig::default(),
+            transfer,
         }
     }
 

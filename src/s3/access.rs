@@ -4,7 +4,10 @@ use std::{path::PathBuf, str::FromStr};
 
 use crate::{
     error::{Error, Result},
-    s3::profile::{Env, Profile},
+    s3::{
+        checksum::Checksum,
+        profile::{Env, Profile},
+    },
 };
 
 /// How the bucket's name gets into the URL.
@@ -123,6 +126,17 @@ impl Access {
             profile,
             env,
         })
+    }
+
+    /// What goes with uploads unless something else is asked for: nothing where the environment
+    /// (`AWS_REQUEST_CHECKSUM_CALCULATION`) or the profile says `when_required`, as it does for stores that
+    /// refuse checksums.
+    pub fn checksum(&self) -> Checksum {
+        let env = self.env.get("AWS_REQUEST_CHECKSUM_CALCULATION");
+        match env.or(self.profile.get("request_checksum_calculation")) {
+            Some(text) if text.eq_ignore_ascii_case("when_required") => Checksum::None,
+            _ => Checksum::default(),
+        }
     }
 
     /// What the user should know of the configuration, such as a credentials file that others can

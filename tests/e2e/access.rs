@@ -92,6 +92,31 @@ fn the_endpoint_comes_from_flag_environment_and_profile_in_this_order() {
 }
 
 #[test]
+fn who_has_set_up_the_aws_tools_for_a_store_without_checksums_has_set_up_this_one() {
+    let world = world();
+    let has_checksum = |request: &Request| {
+        request.headers.keys().any(|name| name.starts_with("x-amz-") && name.contains("checksum"))
+    };
+    world.store().fault(Fault::on("*").when(has_checksum).status(400, "InvalidArgument"));
+    world.write("dir/large", noise(1, 6 << 20));
+    let url = format!("s3://{}", world.bucket);
+    let works = |env: &str, profile: &str, args: &[&str]| {
+        world
+            .write(".aws/config", format!("[default]\nrequest_checksum_calculation = {profile}\n"));
+        world.store().keys().iter().for_each(|key| drop(world.store().remove(key)));
+        let mut command = world.command();
+        command.env("AWS_REQUEST_CHECKSUM_CALCULATION", env);
+        command.args(["backup", "dir", &url, "--yes", "--part-size", "5MiB"]).args(args);
+        run(&mut command).code == 0
+    };
+    assert!(works("", "WHEN_REQUIRED", &[]));
+    assert!(works("when_required", "", &[]));
+    assert!(!works("when_supported", "when_required", &[]));
+    assert!(!works("when_required", "", &["--checksum-algorithm=crc32"]));
+    assert!(!works("", "", &[]));
+}
+
+#[test]
 fn https_is_checked_against_the_bundle_of_certificates() {
     let world = World::on(Store::start_tls());
     world.write("dir/a", vec![b'a'; 300_000]);
