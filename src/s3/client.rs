@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, RwLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant, SystemTime},
@@ -51,6 +51,8 @@ pub(crate) struct Client {
     address: RwLock<Arc<Address>>,
     pub(super) checksum: Checksum,
     unsigned_payload: bool,
+    /// Whether the server has not refused yet to be asked for them.
+    gives_checksums: AtomicBool,
     retries: u32,
     pub(super) cancel: Cancel,
     throttle: Throttle,
@@ -105,6 +107,7 @@ impl Client {
             address: RwLock::new(Arc::new(address)),
             checksum: transfer.checksum,
             unsigned_payload: transfer.unsigned_payload,
+            gives_checksums: AtomicBool::new(true),
             retries: transfer.retries,
             cancel: cancel.clone(),
             throttle: Throttle::new(),
@@ -306,6 +309,33 @@ impl Client {
             }
             return Err(error);
         }
+    }
+
+    /// Sends a request for an object, and asks for its checksum, too. Some stores (Backblaze B2) refuse
+    /// whoever does: then it is asked for no more. What refuses a HEAD does not say why, and may be another
+    /// thing that has passed by the next one.
+    pub(super) fn send_for_checksum(&self, call: &mut Call) -> Result<Answer, Cause> {
+        if !self.gives_checksums.load(Ordering::Relaxed) {
+            return self.send(call);
+        }
+        call.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
+        let says_why = match self.send(call) {
+            Err(Cause::S3 { status: 400 | 501, code, .. })
+                if matches!(
+                    &*code,
+                    "" | "InvalidArgument" | "InvalidRequest" | "NotImplemented"
+                ) =>
+            {
+                !code.is_empty()
+            }
+            other => return other,
+        };
+        call.headers.pop();
+        let answer = self.send(call)?;
+        if says_why {
+            self.gives_checksums.store(false, Ordering::Relaxed);
+        }
+        Ok(answer)
     }
 
     fn send_once(

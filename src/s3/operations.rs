@@ -287,16 +287,15 @@ impl Client {
     }
 
     fn head_once(&self, key: &str) -> Result<Head, Cause> {
-        let mut call = Call::new("HEAD", Some(key));
-        call.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
-        let answer = match self.send(&call) {
+        let send = || self.send_for_checksum(&mut Call::new("HEAD", Some(key)));
+        let answer = match send() {
             // An answer to HEAD has no body that says why: that the credentials have expired, it may be. What
             // is asked for a byte says so, and is sent again with new ones.
             Err(Cause::S3 { status: 400, code, .. }) if code.is_empty() => {
                 let mut one_byte = Call::new("GET", Some(key));
                 one_byte.headers.push(("range", "bytes=0-0".to_owned()));
                 self.finish(self.send(&one_byte)?)?;
-                self.send(&call)?
+                send()?
             }
             other => other?,
         };
@@ -331,8 +330,7 @@ impl Client {
                 call.headers.push(("range", format!("bytes={at}-{}", range.end - 1)));
             }
             call.headers.extend(etag.quoted().map(|etag| ("if-match", etag)));
-            call.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
-            let mut answer = self.send(&call)?;
+            let mut answer = self.send_for_checksum(&mut call)?;
             let head = Head::read(&answer);
             // Stores that don't know If-Match answer with what they have now.
             let is_known = etag != ETag::None && head.etag != ETag::None;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::support::{
-    World, noise, run,
-    store::{self, Fault, Request, Store, WrongRegion},
+    World, files, noise, run,
+    store::{self, Fault, Object, Request, Store, WrongRegion},
 };
 
 fn world() -> World {
@@ -114,6 +114,24 @@ fn who_has_set_up_the_aws_tools_for_a_store_without_checksums_has_set_up_this_on
     assert!(!works("when_supported", "when_required", &[]));
     assert!(!works("when_required", "", &["--checksum-algorithm=crc32"]));
     assert!(!works("", "", &[]));
+}
+
+#[test]
+fn a_store_that_refuses_to_be_asked_for_checksums_is_restored_from_all_the_same() {
+    let world = world();
+    world.write("dir/large", noise(1, 6 << 20));
+    world.expect(0, "backup dir BUCKET --yes --part-size 5MiB");
+    let asks = |request: &Request| request.headers.contains_key("x-amz-checksum-mode");
+    world.store().fault(Fault::on("*").when(asks).status(400, "InvalidArgument"));
+    world.store().clear_requests();
+    let options = "--part-size 5MiB --workers 1";
+    world.expect(0, &format!("restore BUCKET back --yes {options}")).assert_says("3 downloaded");
+    assert_eq!(files(&world.path("dir")), files(&world.path("back")));
+    // Once a HEAD is refused, which has no body to say why, and once a GET.
+    assert_eq!(world.store().requests().iter().filter(|request| asks(request)).count(), 2);
+    world.store().put_object("a", Object { checksum: None, ..Object::new("a").etag("opaque") });
+    world.expect(2, "verify dir BUCKET").assert_says("unknown");
+    world.expect(0, "verify dir BUCKET --read-data").assert_says("3 the same");
 }
 
 #[test]
