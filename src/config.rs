@@ -52,9 +52,6 @@ impl Config {
         if transfer.workers == 0 || transfer.workers > 1_024 {
             return Err(Error::config("the number of workers must be 1 to 1024"));
         }
-        if transfer.unsigned_payload && transfer.checksum == Checksum::None {
-            return Err(Error::config("uploads need a checksum or a signed payload"));
-        }
         if transfer.part_size < crate::transfer::MIN_PART_SIZE
             || transfer.part_size > crate::transfer::MAX_PART_SIZE
         {

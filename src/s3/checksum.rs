@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
-    /// None is sent, for stores that choke on one.
+    /// None of these is sent but `Content-MD5`, for stores that know nothing else.
     None,
     /// CRC-64/NVME: what S3 itself uses by default, and the cheapest.
     #[default]

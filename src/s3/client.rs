@@ -224,16 +224,24 @@ impl Client {
         call: &mut Call<'a>,
         payload: Payload<'a>,
     ) -> Result<(), Cause> {
-        // Over TLS nobody changes a body on its way, and the checksum, if there is one, covers the rest.
-        let is_covered =
-            self.checksum != Checksum::None && (self.address().is_https() || self.unsigned_payload);
-        let signed = !self.access.unsigned && !is_covered;
+        // Over TLS nobody changes a body on its way, and the checksum covers the rest.
+        let signed = !self.access.unsigned && !self.address().is_https() && !self.unsigned_payload;
         let sha256 = if signed { Checksum::Sha256 } else { Checksum::None };
+        let checksum = match self.checksum {
+            Checksum::None => Hasher::md5(),
+            algorithm => Hasher::new(algorithm),
+        };
         // In one reading.
-        let [checksum, sha256] = self.hash(&payload, [self.checksum, sha256].map(Hasher::new))?;
-        if let Some(header) = self.checksum.header() {
-            call.headers.push((header, base64(&checksum)));
-            call.headers.push(("x-amz-sdk-checksum-algorithm", self.checksum.name().to_owned()));
+        let [checksum, sha256] = self.hash(&payload, [checksum, Hasher::new(sha256)])?;
+        let value = base64(&checksum);
+        match self.checksum.header() {
+            Some(header) => {
+                call.headers.push((header, value));
+                call.headers
+                    .push(("x-amz-sdk-checksum-algorithm", self.checksum.name().to_owned()));
+            }
+            // Every store knows it, and some want it where objects are locked.
+            None => call.headers.push(("content-md5", value)),
         }
         call.sha256 = Some(if signed { hex(&sha256) } else { "UNSIGNED-PAYLOAD".to_owned() });
         call.payload = Some(payload);

@@ -111,6 +111,11 @@ fn who_has_set_up_the_aws_tools_for_a_store_without_checksums_has_set_up_this_on
     };
     assert!(works("", "WHEN_REQUIRED", &[]));
     assert!(works("when_required", "", &[]));
+    // A bucket with object lock wants one or the other.
+    let uploads = ["PutObject", "UploadPart"].map(|name| world.store().requests_of(name)).concat();
+    let kept = uploads.iter().filter(|request| request.status == 200);
+    assert!(kept.clone().count() > 0);
+    assert!(kept.clone().all(|request| request.headers.contains_key("content-md5")));
     assert!(!works("when_supported", "when_required", &[]));
     assert!(!works("when_required", "", &["--checksum-algorithm=crc32"]));
     assert!(!works("", "", &[]));
@@ -155,7 +160,7 @@ fn https_is_checked_against_the_bundle_of_certificates() {
     let put = world.store().requests_of("PutObject").remove(0);
     assert_eq!(put.headers["x-amz-content-sha256"], "UNSIGNED-PAYLOAD");
     assert!(put.headers.contains_key("x-amz-checksum-crc64nvme"));
-    // Without a checksum, the signature has to.
+    // Without a checksum of the new kind, one of the old.
     let again = ["backup", "dir", &url, "--yes", "--checksum-algorithm", "none"];
     for size in [400_000, 1_000] {
         world.write("dir/a", vec![b'a'; size]);
