@@ -208,6 +208,7 @@ impl Cause {
                             | "BadDigest"
                             | "InvalidDigest"
                             | "XAmzContentSHA256Mismatch"
+                            | "XAmzContentChecksumMismatch"
                             | "IncompleteBody"
                             | "OperationAborted"
                     )

@@ -181,6 +181,12 @@ fn what_is_damaged_on_its_way_to_the_server_is_refused_and_sent_again() {
     world.expect(0, "backup src BUCKET --yes");
     assert_eq!(&world.store().get("b").unwrap().body[..], b"b");
     assert_eq!(world.store().count("PutObject"), 4);
+    // As MinIO calls it.
+    world.write("src/b", "bb");
+    let code = "XAmzContentChecksumMismatch";
+    world.store().fault(Fault::on("PutObject").key("b").times(1).status(400, code));
+    world.expect(0, "backup src BUCKET --yes");
+    assert_eq!(&world.store().get("b").unwrap().body[..], b"bb");
 }
 
 #[test]
