@@ -118,14 +118,10 @@ impl Error {
         Error { action: self.action, subject: self.subject.clone(), cause }
     }
 
-    /// The same, said of the path below the root whose transfer it ended: a request only knows the key.
+    /// The same, said of the path below the root that it was about: a request only knows the key. What is
+    /// about nothing, as an interruption, stays so.
     pub(crate) fn of_path(self, path: &str) -> Error {
-        Error { subject: path.to_owned(), ..self }
-    }
-
-    /// The same, said of one of those things.
-    pub(crate) fn about(&self, subject: &str) -> Error {
-        Error { action: "delete", subject: subject.to_owned(), ..self.repeated() }
+        if self.action.is_empty() { self } else { Error { subject: path.to_owned(), ..self } }
     }
 
     pub(crate) fn interrupted() -> Error {

@@ -412,7 +412,7 @@ impl Client {
     fn delete_batch(&self, keys: &[&str]) -> Vec<Result<()>> {
         let mut outcomes: HashMap<&str, Result<()>> = HashMap::new();
         let mut pending: Vec<&str> = keys.to_vec();
-        let tried = self.retry("delete from", format!("s3://{}", self.bucket), || {
+        let tried = self.retry("delete", "", || {
             let mut again = None;
             for (key, outcome) in pending.iter().zip(self.delete_batch_once(&pending)?) {
                 match outcome {
@@ -432,7 +432,7 @@ impl Client {
         });
         let failed = tried.err().unwrap_or_else(Error::interrupted);
         keys.iter()
-            .map(|key| outcomes.remove(key).unwrap_or_else(|| Err(failed.about(key))))
+            .map(|key| outcomes.remove(key).unwrap_or_else(|| Err(failed.repeated().of_path(key))))
             .collect()
     }
 

@@ -56,7 +56,7 @@ fn an_interrupted_backup_ends_soon_says_what_was_done_and_leaves_no_parts() {
     let line = "backup src BUCKET --yes --part-size 5MiB --workers 3";
     let (code, said, took) = interrupt(&world, line, "-INT", || hits.count() > 0);
     assert_eq!(code, 130, "{said}");
-    assert!(said.contains(" uploaded (") && said.contains("interrupted"), "{said}");
+    assert!(said.contains(" uploaded (") && said.ends_with("\ns3keep: interrupted\n"), "{said}");
     assert!(took < SOON, "{took:?}");
     assert!(world.store().uploads().is_empty());
     assert!(world.store().get("gone").is_some() && world.store().get("large").is_none());
@@ -88,6 +88,7 @@ fn an_interrupted_restore_leaves_no_temporary_files() {
         let before = hits.count();
         let (code, said, took) = interrupt(&world, line, "-TERM", || hits.count() > before);
         assert_eq!(code, 130, "{said}");
+        assert!(said.ends_with("\ns3keep: interrupted\n"), "{said}");
         assert!(took < SOON, "{took:?}");
         let left = files(&world.path("back"));
         assert!(left.keys().all(|name| name == "small"), "{:?}", left.keys());
@@ -107,6 +108,18 @@ fn an_interrupted_look_changes_nothing() {
     assert_eq!((code, said.as_str()), (130, "s3keep: interrupted\n"));
     assert!(took < SOON, "{took:?}");
     assert!(world.store().keys().is_empty());
+}
+
+#[test]
+fn an_interrupted_deletion_is_nobodys_failure() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    world.store().put("gone", b"gone");
+    let hits = world.store().fault(Fault::on("DeleteObjects").delay(Duration::from_secs(120)));
+    let (code, said, took) =
+        interrupt(&world, "backup src BUCKET --yes", "-INT", || hits.count() > 0);
+    assert_eq!(code, 130, "{said}");
+    assert!(said.ends_with("\ns3keep: interrupted\n") && took < SOON, "{took:?} {said}");
 }
 
 #[test]
