@@ -52,13 +52,22 @@ fn run() -> Result<u8> {
     };
     let Request { command, output } = request;
     let mut printer = Printer::new(output);
+    let code = perform(command, &mut printer)?;
+    if let Err(error) = printer.told() {
+        output::say(&format!("{error:#}"));
+        return Ok(if code == exit::DONE { exit::FAILED } else { code });
+    }
+    Ok(code)
+}
+
+fn perform(command: Command, printer: &mut Printer) -> Result<u8> {
     match command {
         Command::Sync { direction, config, mock, yes } => {
-            let (keeper, asking) = keeper(config, &mut printer)?;
-            sync(&keeper, direction, mock, yes, &asking, &mut printer)
+            let (keeper, asking) = keeper(config, printer)?;
+            sync(&keeper, direction, mock, yes, &asking, printer)
         }
         Command::Verify { config, read_data } => {
-            let (keeper, _) = keeper(config, &mut printer)?;
+            let (keeper, _) = keeper(config, printer)?;
             let found = keeper.verify(read_data, &mut |event| printer.event(event))?;
             printer.verification(&found);
             Ok(found.exit_code())
@@ -91,6 +100,10 @@ fn sync(
     let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
     let asks = !mock && !yes && !plan.is_empty();
     printer.plan(&plan, asks);
+    if asks {
+        // Nobody can say yes to what is not to be seen.
+        printer.told()?;
+    }
     keeper.check(&plan)?;
     if mock {
         return Ok(if plan.skipped.is_empty() { exit::DONE } else { exit::PARTLY });

@@ -6,6 +6,7 @@ use std::{
     io::{self, BufWriter, IsTerminal, Write},
 };
 
+use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use s3keep::{Cleanup, Direction, Error, Event, Plan, Report, Shown, Skipped, Stage, Verification};
@@ -13,31 +14,47 @@ use serde_json::json;
 
 use crate::cli::Output;
 
-/// Writes results. A reader that has gone (`| head`) is no reason to stop.
+/// Writes results. Neither a reader that has gone (`| head`) nor a full disk is a reason to stop.
 pub struct Printer {
     output: Output,
     out: BufWriter<io::Stdout>,
+    /// Why results could not be written, where somebody waits for them.
+    lost: Option<io::Error>,
     progress: ProgressBar,
 }
 
 impl Printer {
     pub fn new(output: Output) -> Printer {
         let progress = ProgressBar::hidden();
-        Printer { output, out: BufWriter::new(io::stdout()), progress }
+        Printer { output, out: BufWriter::new(io::stdout()), lost: None, progress }
     }
 
     /// One result, in the one form or the other: there may be a million of them.
     fn line(&mut self, text: impl Display, json: impl FnOnce() -> serde_json::Value) {
-        // Nobody reads any more: the work goes on all the same.
-        let _ = match (self.output.json, self.output.quiet) {
+        let written = match (self.output.json, self.output.quiet) {
             (true, _) => writeln!(self.out, "{}", json()),
             (false, true) => Ok(()),
             (false, false) => writeln!(self.out, "{text}"),
         };
+        self.note(written);
     }
 
-    pub fn flush(&mut self) {
-        let _ = self.out.flush();
+    fn flush(&mut self) {
+        let flushed = self.out.flush();
+        self.note(flushed);
+    }
+
+    fn note(&mut self, written: io::Result<()>) {
+        if let Err(error) = written
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            self.lost.get_or_insert(error);
+        }
+    }
+
+    /// An error if results were lost so far.
+    pub fn told(&mut self) -> Result<()> {
+        self.lost.take().map_or(Ok(()), |error| Err(error).context("write to standard output"))
     }
 
     fn warn(&mut self, text: &str) {

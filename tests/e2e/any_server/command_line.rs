@@ -89,6 +89,29 @@ fn what_every_user_meets_once_is_one_clear_sentence() {
 }
 
 #[test]
+fn results_that_can_not_be_written_are_no_success() {
+    let world = World::on_any_server();
+    world.write("dir/a", "a");
+    let url = format!("s3://{}", world.bucket);
+    let to_full_disk = |command: &str, args: &[&str]| {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let child =
+            world.command().arg(command).args(["dir", &url]).args(args).stdout(full).spawn();
+        child.unwrap().wait().unwrap().code()
+    };
+    assert_eq!(to_full_disk("backup", &["--mock"]), Some(1));
+    assert!(world.keys().is_empty());
+    // What was asked for is done all the same.
+    assert_eq!(to_full_disk("backup", &["--yes"]), Some(1));
+    assert_eq!(world.keys(), ["a"]);
+    assert_eq!(to_full_disk("verify", &["--json"]), Some(1));
+    assert_eq!(to_full_disk("backup", &["--yes", "--quiet"]), Some(0));
+    // Differences are said by the exit code as well.
+    world.write("dir/b", "b");
+    assert_eq!(to_full_disk("verify", &["--json"]), Some(2));
+}
+
+#[test]
 fn json_lines_say_what_the_text_says() {
     let world = World::on_any_server();
     world.write("dir/a b", "a");
