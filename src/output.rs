@@ -114,8 +114,8 @@ impl Printer {
             plan.skipped.len(),
         );
         self.line(text, || json!({
-            "type": "plan", "direction": verb, "transfer": transferred, "delete": plan.deletions.len(),
-            "unchanged": plan.kept, "left_out": plan.skipped.len(),
+            "type": "plan", "direction": direction(plan.direction), "transfer": transferred,
+            "delete": plan.deletions.len(), "unchanged": plan.kept, "left_out": plan.skipped.len(),
         }));
         self.output.quiet = quiet;
         self.flush();
@@ -204,12 +204,16 @@ impl Printer {
         if report.unchecked > 0 {
             text += &format!("; {} could not be checked against a checksum", report.unchecked);
         }
-        self.line(text, || json!({
-            "type": "summary", "direction": verb, "transferred": report.transferred,
-            "deleted": report.deleted, "unchanged": report.kept, "left_out": report.skipped.len(),
-            "failed": report.failed, "withheld": report.withheld, "unchecked": report.unchecked,
-            "seconds": report.elapsed.as_secs_f64(), "exit_code": report.exit_code(),
-        }));
+        self.line(text, || {
+            json!({
+                "type": "summary", "direction": direction(report.direction),
+                "transferred": report.transferred, "deleted": report.deleted,
+                "unchanged": report.kept, "left_out": report.skipped.len(),
+                "failed": report.failed, "withheld": report.withheld, "unchecked": report.unchecked,
+                "ended_by": report.fatal.as_ref().map(Error::to_string),
+                "seconds": report.elapsed.as_secs_f64(), "exit_code": report.exit_code(),
+            })
+        });
         self.flush();
     }
 
@@ -277,6 +281,13 @@ fn verb(direction: Direction) -> &'static str {
     match direction {
         Direction::Backup => "upload",
         Direction::Restore => "download",
+    }
+}
+
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Backup => "backup",
+        Direction::Restore => "restore",
     }
 }
 

@@ -190,6 +190,19 @@ fn what_is_damaged_on_its_way_to_the_server_is_refused_and_sent_again() {
 }
 
 #[test]
+fn json_lines_say_what_ended_a_run() {
+    let world = world();
+    world.store().fault(Fault::on("PutObject").status(404, "NoSuchBucket"));
+    let run = world.expect(1, "backup src BUCKET --yes --json --workers 1");
+    let lines: Vec<serde_json::Value> =
+        run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of = |kind: &str| lines.iter().find(|line| line["type"] == kind).expect(kind);
+    let (plan, summary) = (of("plan"), of("summary"));
+    assert_eq!(summary["ended_by"], "upload a: the bucket does not exist (NoSuchBucket)");
+    assert!(plan["direction"] == "backup" && summary["direction"] == "backup");
+}
+
+#[test]
 fn every_failure_is_named_however_many_there_are() {
     let world = World::in_process();
     for n in 0..70 {
