@@ -51,7 +51,9 @@ impl Keeper {
         &self.config
     }
 
-    /// Asks whatever this keeper is doing, or will do, to stop.
+    /// What stops this keeper from any thread: whatever it is doing, or will do, ends once
+    /// [`Cancel::cancel`] is called on it.
+    #[must_use = "nothing stops before `cancel` is called on it"]
     pub fn cancel(&self) -> Cancel {
         self.cancel.clone()
     }
@@ -59,7 +61,8 @@ impl Keeper {
     /// Looks at both sides and decides what there is to do. Changes nothing.
     ///
     /// # Errors
-    /// When a side can't be looked at: no such directory (for a backup), no such bucket, no permission.
+    /// When a side can't be looked at: no such directory (for a backup), no such bucket, no permission. And
+    /// on cancellation.
     pub fn plan(&self, direction: Direction, on_event: &mut dyn FnMut(Event)) -> Result<Plan> {
         let (scan, listing) = self.look(Some(direction), on_event)?;
         let terms = Terms {
@@ -93,7 +96,7 @@ impl Keeper {
     /// Carries out a plan that was made for the same directory and bucket, if the guards let it pass:
     /// transfers, then deletions.
     ///
-    /// What fails for single entries is in the report, as is what ended the run early.
+    /// What fails for single entries is in the report, as is what ended the run early: a cancellation, too.
     ///
     /// # Errors
     /// Where nothing was done: a guard, a plan for other places, another run in the same directory, a
@@ -122,7 +125,7 @@ impl Keeper {
     /// no checksum of. Changes nothing.
     ///
     /// # Errors
-    /// When a side can't be looked at.
+    /// When a side can't be looked at, when something ends it early, and on cancellation.
     pub fn verify(&self, read_data: bool, on_event: &mut dyn FnMut(Event)) -> Result<Verification> {
         let (scan, listing) = self.look(None, on_event)?;
         let root = Root::open(&self.config.dir)?;

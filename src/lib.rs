@@ -29,7 +29,7 @@
 //! ```
 //!
 //! The library prints nothing, never exits, and keeps no global state. What it says meanwhile comes as
-//! [`Event`]s on the caller's own thread; [`Cancel`] stops it from any other.
+//! [`Event`]s on the caller's own thread; [`Keeper::cancel`] gives what stops it from any other.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
