@@ -78,10 +78,7 @@ impl std::error::Error for Refusal {}
 
 impl Plan {
     /// Whether the guards let this plan be carried out.
-    ///
-    /// # Errors
-    /// The refusal. Nothing was changed.
-    pub fn check(&self, guards: &Guards) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, guards: &Guards) -> Result<(), Refusal> {
         let too_long = |skipped: &&Skipped| skipped.reason == SkipReason::Name(Unfit::TooLong);
         let long: Vec<String> =
             self.skipped.iter().filter(too_long).map(|skipped| skipped.path.clone()).collect();

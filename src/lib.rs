@@ -68,7 +68,6 @@ pub use names::{BucketUrl, MAX_KEY_BYTES, MAX_SEGMENT_BYTES, Unfit};
 pub use plan::{Count, Deletion, Direction, Plan, Reason, Transfer};
 pub use report::{Event, KEPT_FAILURES, Progress, Report, Stage, exit};
 pub use s3::{Access, AccessOptions, Addressing, Checksum, Env};
-pub use transfer::part_size;
 pub use verify::{Difference, Verification};
 
 /// The examples of the README are compiled with the others.

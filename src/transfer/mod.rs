@@ -21,8 +21,7 @@ use std::{
     time::Instant,
 };
 
-pub(crate) use parts::part_range;
-pub use parts::{MAX_PART_SIZE, MIN_PART_SIZE, part_size};
+pub(crate) use parts::{MAX_PART_SIZE, MIN_PART_SIZE, part_range, part_size};
 
 use crate::{
     cancel::Cancel,

@@ -12,11 +12,6 @@ pub const MAX_PARTS: u64 = 10_000;
 
 /// The size of the parts of an object of `size` bytes: the `wanted` one or, where 10,000 of these
 /// would not do, the smallest whole number of MiB that does. All in bytes.
-///
-/// ```
-/// assert_eq!(s3keep::part_size(1 << 30, 16 << 20), 16 << 20);
-/// assert_eq!(s3keep::part_size(5 << 40, 16 << 20), 525 << 20);
-/// ```
 pub fn part_size(size: u64, wanted: u64) -> u64 {
     let least = size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20);
     wanted.clamp(MIN_PART_SIZE, MAX_PART_SIZE).max(least)
@@ -35,6 +30,8 @@ mod tests {
     #[test]
     fn no_object_needs_more_parts_than_there_may_be() {
         let mib = 1 << 20;
+        assert_eq!(part_size(1 << 30, 16 * mib), 16 * mib);
+        assert_eq!(part_size(5 << 40, 16 * mib), 525 * mib);
         let sizes = [
             0,
             1,
