@@ -32,6 +32,8 @@ pub struct Output {
 }
 
 /// What the words came to, when not to a request: text to print, and whether it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
 pub struct Early {
     pub text: String,
     pub asked_for: bool,
@@ -209,63 +211,66 @@ struct Cleanup {
 
 /// Reads the words after the program's name, and what they leave open from `env`.
 pub fn parse(words: Vec<String>, env: Env) -> Result<Result<Request, Early>> {
-    let asked = |text: String| Ok(Err(Early { text, asked_for: true }));
-    let Some((name, rest)) = words.split_first() else {
-        return Ok(Err(Early { text: USAGE.to_owned(), asked_for: false }));
-    };
-    let rest = split_values(rest);
-    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    let (direction, mock) = match name.as_str() {
-        "backup" => (Direction::Backup, false),
-        "backupmock" => (Direction::Backup, true),
-        "restore" => (Direction::Restore, false),
-        "restoremock" => (Direction::Restore, true),
-        "verify" => {
-            let flags = match Verify::from_args(&["s3keep", name], &rest) {
-                Ok(flags) => flags,
-                Err(exit) => return early(exit),
-            };
-            let (config, output) = (flags.config(Direction::Backup, env)?, flags.output());
-            let command = Command::Verify { config, read_data: flags.read_data };
-            return Ok(Ok(Request { command, output }));
-        }
-        "cleanup" => {
-            let flags = match Cleanup::from_args(&["s3keep", name], &rest) {
-                Ok(flags) => flags,
-                Err(exit) => return early(exit),
-            };
-            let dir = match (flags.dir, flags.prefix) {
-                (Some(dir), None) | (None, Some(dir)) => dir,
-                _ => bail!("cleanup takes one directory"),
-            };
-            let command = Command::Cleanup { dir: dir.into(), mock: flags.mock || flags.dry_run };
-            let output = Output { json: flags.json, quiet: flags.quiet };
-            return Ok(Ok(Request { command, output }));
-        }
-        "help" | "--help" | "-h" => return asked(USAGE.to_owned()),
-        "version" | "--version" | "-V" => {
-            return asked(concat!("s3keep ", env!("CARGO_PKG_VERSION"), "\n").to_owned());
-        }
-        other => bail!("'{other}' is no command of s3keep; `s3keep help` lists them"),
-    };
-    let flags = match Sync::from_args(&["s3keep", name], &rest) {
-        Ok(flags) => flags,
-        Err(exit) => return early(exit),
-    };
-    let mut config = flags.config(direction, env)?;
-    config.by_content = flags.checksum;
-    config.no_delete = flags.no_delete;
-    config.guards = Guards { allow_empty: flags.allow_empty, max_delete: flags.max_delete };
-    config.transfer.no_sync = flags.no_sync;
-    config.transfer.unsigned_payload = flags.unsigned_payload;
-    config.transfer.checksum = flags.checksum_algorithm.unwrap_or(config.transfer.checksum);
-    let mock = mock || flags.mock || flags.dry_run;
-    let output = flags.output();
-    Ok(Ok(Request { command: Command::Sync { direction, config, mock, yes: flags.yes }, output }))
+    request(words, env).map(Ok).or_else(|error| error.downcast::<Early>().map(Err))
 }
 
-fn early(exit: argh::EarlyExit) -> Result<Result<Request, Early>> {
-    Ok(Err(Early { text: exit.output, asked_for: exit.status.is_ok() }))
+fn request(words: Vec<String>, env: Env) -> Result<Request> {
+    let say = |text: &str, asked_for| Err(Early { text: text.to_owned(), asked_for }.into());
+    let Some((name, rest)) = words.split_first() else { return say(USAGE, false) };
+    match name.as_str() {
+        "backup" => read::<Sync>(name, rest)?.request(Direction::Backup, false, env),
+        "backupmock" => read::<Sync>(name, rest)?.request(Direction::Backup, true, env),
+        "restore" => read::<Sync>(name, rest)?.request(Direction::Restore, false, env),
+        "restoremock" => read::<Sync>(name, rest)?.request(Direction::Restore, true, env),
+        "verify" => read::<Verify>(name, rest)?.request(env),
+        "cleanup" => read::<Cleanup>(name, rest)?.request(),
+        "help" | "--help" | "-h" => say(USAGE, true),
+        "version" | "--version" | "-V" => {
+            say(concat!("s3keep ", env!("CARGO_PKG_VERSION"), "\n"), true)
+        }
+        other => bail!("'{other}' is no command of s3keep; `s3keep help` lists them"),
+    }
+}
+
+fn read<Flags: FromArgs>(command: &str, words: &[String]) -> Result<Flags, Early> {
+    let words = split_values(words);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Flags::from_args(&["s3keep", command], &words)
+        .map_err(|exit| Early { text: exit.output, asked_for: exit.status.is_ok() })
+}
+
+impl Sync {
+    fn request(self, direction: Direction, mock: bool, env: Env) -> Result<Request> {
+        let mut config = self.config(direction, env)?;
+        config.by_content = self.checksum;
+        config.no_delete = self.no_delete;
+        config.guards = Guards { allow_empty: self.allow_empty, max_delete: self.max_delete };
+        config.transfer.no_sync = self.no_sync;
+        config.transfer.unsigned_payload = self.unsigned_payload;
+        config.transfer.checksum = self.checksum_algorithm.unwrap_or(config.transfer.checksum);
+        let mock = mock || self.mock || self.dry_run;
+        let command = Command::Sync { direction, config, mock, yes: self.yes };
+        Ok(Request { command, output: self.output() })
+    }
+}
+
+impl Verify {
+    fn request(self, env: Env) -> Result<Request> {
+        let config = self.config(Direction::Backup, env)?;
+        let command = Command::Verify { config, read_data: self.read_data };
+        Ok(Request { command, output: self.output() })
+    }
+}
+
+impl Cleanup {
+    fn request(self) -> Result<Request> {
+        let dir = match (self.dir, self.prefix) {
+            (Some(dir), None) | (None, Some(dir)) => dir,
+            _ => bail!("cleanup takes one directory"),
+        };
+        let command = Command::Cleanup { dir: dir.into(), mock: self.mock || self.dry_run };
+        Ok(Request { command, output: Output { json: self.json, quiet: self.quiet } })
+    }
 }
 
 /// The parser knows `--flag value`; everybody also writes `--flag=value`.
