@@ -49,6 +49,10 @@ Keeps a directory in an S3 bucket and gets it back.
 
 `s3keep <command> --help` lists the options. backupmock and restoremock are backup and restore with
 --mock; -b, -p and --region name bucket, directory and region as in older scripts.
+
+Credentials, region and endpoint come from where the AWS tools look for them: AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3, or a profile. Exit codes: 0 done, 1 failed,
+2 finished but some entries failed, were left out or (verify) differ, 3 refused, 130 interrupted.
 ";
 
 /// The options that say where the bucket is and how it is reached, and then some of the command's own.
