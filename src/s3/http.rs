@@ -359,6 +359,10 @@ fn sentence(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Io(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            // So TLS calls an answer in plain text.
+            _ if error.to_string().contains("InvalidContentType") => {
+                "the server does not speak TLS: is it http?".to_owned()
+            }
             _ => error.to_string(),
         },
         ureq::Error::HostNotFound => "the host name is unknown".to_owned(),

@@ -442,3 +442,11 @@ fn keys_come_from_a_web_identity() {
         "{seen:?}"
     );
 }
+
+#[test]
+fn https_where_http_is_spoken_is_told_as_that() {
+    let world = world();
+    let https = world.endpoint().replace("http:", "https:");
+    let line = format!("backup dir BUCKET --yes --retries 0 --endpoint-url {https}");
+    world.expect(1, &line).assert_says("the server does not speak TLS: is it http?");
+}
