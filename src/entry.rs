@@ -214,7 +214,9 @@ impl fmt::Display for SkipReason {
             }
             SkipReason::LinkDangling => f.write_str("a symbolic link to nothing"),
             SkipReason::LinkLoop => f.write_str("a symbolic link that leads back to itself"),
-            SkipReason::LinkToDirectory => f.write_str("a symbolic link to a directory"),
+            SkipReason::LinkToDirectory => {
+                f.write_str("a symbolic link to a directory (--links follow enters it)")
+            }
             SkipReason::Link => f.write_str("a symbolic link"),
             SkipReason::Special => f.write_str("neither a file nor a directory"),
             SkipReason::Unreadable(why) => write!(f, "it can't be read: {why}"),

@@ -22,7 +22,7 @@ fn links_to_files_inside_count_as_files_and_the_others_are_named() {
     world.put_object("dangling", b"kept");
     let run = world.expect(2, "backup src BUCKET --yes");
     for line in [
-        "to-dir: a symbolic link to a directory",
+        "to-dir: a symbolic link to a directory (--links follow enters it)",
         "out: a symbolic link that leads out of the directory",
         "dangling: a symbolic link to nothing",
         "loop: a symbolic link that leads back to itself",
