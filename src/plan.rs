@@ -216,7 +216,7 @@ pub(crate) struct Places {
 }
 
 impl Plan {
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to transfer or delete. There may still be [leftovers](Plan::leftovers) to sweep.
     pub fn is_empty(&self) -> bool {
         self.transfers.is_empty() && self.deletions.is_empty()
     }

@@ -56,7 +56,7 @@ pub enum Stage {
 /// How far the transfers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// What is done: whole files, and bytes of any.
+    /// What is done: whole files, and bytes of any. What is fetched again counts again.
     pub done: Count,
     /// What there is to do.
     pub total: Count,
