@@ -200,7 +200,9 @@ impl Client {
             if is_last || !cause.is_retryable() {
                 let cause = match cause {
                     Cause::Network(why) => {
-                        Cause::Network(format!("{}: {why}", self.address().server()))
+                        let server = self.address().server();
+                        let way = if self.http.is_by_proxy(&server) { " by the proxy" } else { "" };
+                        Cause::Network(format!("{server}{way}: {why}"))
                     }
                     other => other,
                 };

@@ -193,6 +193,13 @@ impl Http {
         std::mem::replace(&mut *current, fresh).shutdown();
     }
 
+    /// Whether the way to a server is by a proxy, which may be what fails.
+    pub(super) fn is_by_proxy(&self, server: &str) -> bool {
+        let is_proxied =
+            |proxy: &ureq::Proxy| server.parse().is_ok_and(|url| !proxy.is_no_proxy(&url));
+        self.config.proxy().is_some_and(is_proxied)
+    }
+
     fn agent(&self) -> Agent {
         self.agent.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }

@@ -444,6 +444,22 @@ fn keys_come_from_a_web_identity() {
 }
 
 #[test]
+fn a_proxy_that_is_out_of_reach_is_not_taken_for_the_server() {
+    let world = world();
+    let url = format!("s3://{}", world.bucket);
+    let backup = |vars: &[(&str, &str)]| {
+        let words = ["backup", "dir", &url, "--mock", "--retries", "0"];
+        run(world
+            .command()
+            .env("http_proxy", "http://127.0.0.1:9")
+            .envs(vars.iter().copied())
+            .args(words))
+    };
+    backup(&[]).assert_says(&format!("{} by the proxy: connection refused", world.endpoint()));
+    assert_eq!(backup(&[("NO_PROXY", "127.0.0.1")]).code, 0);
+}
+
+#[test]
 fn https_where_http_is_spoken_is_told_as_that() {
     let world = world();
     let https = world.endpoint().replace("http:", "https:");
