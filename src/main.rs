@@ -100,6 +100,11 @@ fn sync(
     let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
     let asks = !mock && !yes && !plan.is_empty();
     printer.plan(&plan, asks);
+    let is_nothing = plan.is_empty() && plan.kept.entries == 0 && plan.skipped.is_empty();
+    if direction == Direction::Restore && is_nothing {
+        let bucket = &keeper.config().bucket;
+        printer.warning(&format!("there are no objects in {bucket}: is the prefix right?"));
+    }
     if asks {
         // Nobody can say yes to what is not to be seen.
         printer.told()?;

@@ -66,3 +66,16 @@ fn without_a_terminal_and_without_yes_nothing_is_done() {
     // With nothing to do there is nothing to ask.
     world.expect(0, "backup src BUCKET");
 }
+
+#[test]
+fn a_restore_of_nothing_is_warned_of() {
+    let world = World::on_any_server();
+    world.write("dir/a", "a");
+    world.expect(0, "backup dir BUCKET/photos --yes");
+    let warning = "is the prefix right?";
+    world.expect(0, "restore BUCKET/fotos back --yes --quiet").assert_says(warning);
+    world.expect(0, "restore BUCKET/fotos dir --yes --no-delete").assert_says(warning);
+    for line in ["restore BUCKET/photos back --yes", "restore BUCKET/photos back --yes"] {
+        assert!(!world.expect(0, line).stderr.contains(warning));
+    }
+}
