@@ -89,7 +89,11 @@ impl Error {
         subject: impl Into<String>,
         cause: impl Into<Cause>,
     ) -> Error {
-        Error { action, subject: subject.into(), cause: cause.into() }
+        match cause.into() {
+            // Whatever it met, it is about none of it.
+            Cause::Interrupted => Error::interrupted(),
+            cause => Error { action, subject: subject.into(), cause },
+        }
     }
 
     pub(crate) fn config(message: impl Into<String>) -> Error {
@@ -125,7 +129,7 @@ impl Error {
     }
 
     pub(crate) fn interrupted() -> Error {
-        Error::new("", "", Cause::Interrupted)
+        Error { action: "", subject: String::new(), cause: Cause::Interrupted }
     }
 
     /// The path, key or bucket that the action was about; empty where there was none.
@@ -265,6 +269,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interruption_is_about_nothing() {
+        let error = Error::new("read", "a", Cause::Interrupted).of_path("b");
+        assert_eq!((error.to_string().as_str(), error.subject()), ("interrupted", ""));
+    }
 
     #[test]
     fn a_hostile_name_is_shown_on_one_line_and_inert() {
