@@ -13,6 +13,7 @@ use std::{
     fs, io,
     num::NonZeroU64,
     ops::Range,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -407,9 +408,11 @@ impl Temporary {
         modified: Timestamp,
     ) -> Result<Complete, Cause> {
         if let Expected::File(_) = expected {
-            // Objects know no permissions; those of the file that is replaced stay.
-            let permissions = self.parent.dir.symlink_metadata(&self.parent.name)?.permissions();
-            self.file.set_permissions(permissions.into_std(&self.file)?)?;
+            // Objects know no permissions; those of the file that is replaced stay. Not so setuid and setgid,
+            // which any new content costs a file: its owner may be another now.
+            let replaced = self.parent.dir.symlink_metadata(&self.parent.name)?.permissions();
+            let mode = replaced.into_std(&self.file)?.mode() & 0o777;
+            self.file.set_permissions(fs::Permissions::from_mode(mode))?;
         }
         self.file.set_modified(modified.into())?;
         let name = self.name.take().unwrap_or_default();

@@ -146,6 +146,18 @@ fn a_restored_file_has_its_objects_time_and_its_predecessors_mode() {
 }
 
 #[test]
+fn nobody_gets_the_rights_of_another_with_the_mode_of_a_replaced_file() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let world = World::on_any_server();
+    world.write("src/script", "#!/bin/sh");
+    world.expect(0, "backup src BUCKET --yes");
+    world.write("dst/script", "older");
+    fs::set_permissions(world.path("dst/script"), fs::Permissions::from_mode(0o6755)).unwrap();
+    world.expect(0, "restore BUCKET dst --yes");
+    assert_eq!(fs::metadata(world.path("dst/script")).unwrap().mode() & 0o7777, 0o755);
+}
+
+#[test]
 fn cleanup_removes_nested_empty_directories_and_nothing_else() {
     let world = World::on_any_server();
     world.write("dir/kept/deep/file", "file");
