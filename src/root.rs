@@ -49,9 +49,12 @@ pub(crate) struct Root {
     path: PathBuf,
     /// The kernel ends the process, and not just the call, that writes a file beyond this.
     largest_file: Option<u64>,
-    /// A directory of each other file system, mounted below, that something is written to, by its number.
+    /// A directory of each file system that something is written to, by its number.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    mounted: Mutex<BTreeMap<u64, Arc<fs::File>>>,
+    disks: Mutex<BTreeMap<u64, Arc<fs::File>>>,
+    /// What one of them has failed with.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    disk_failure: Mutex<Option<Errno>>,
 }
 
 /// Keeps other runs out of a directory until it is dropped, and leaves nothing behind.
@@ -107,15 +110,21 @@ impl Root {
             path: path.to_owned(),
             largest_file,
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            mounted: Mutex::default(),
+            disks: Mutex::default(),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            disk_failure: Mutex::default(),
         })
     }
 
-    /// Opens the directory, and makes it first where it isn't there.
+    /// Opens the directory to write to it, and makes it first where it isn't there.
     pub(crate) fn create(path: &Path) -> Result<Root> {
-        fs::create_dir_all(path)
-            .map_err(|error| Error::new("create directory", path.display().to_string(), error))?;
-        Root::open(path)
+        let fail =
+            |error: io::Error| Error::new("create directory", path.display().to_string(), error);
+        fs::create_dir_all(path).map_err(fail)?;
+        let root = Root::open(path)?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        root.remember_disk(&root.dir).map_err(fail)?;
+        Ok(root)
     }
 
     /// Keeps other runs out, until the lock is dropped.
@@ -216,20 +225,19 @@ impl Root {
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if create {
-            self.remember_mounted(&dir)?;
+            self.remember_disk(&dir)?;
         }
         Ok(Parent { dir: Arc::new(dir), name: name.to_owned() })
     }
 
-    /// `syncfs` is for one file system alone: it has to be told of any other that is written to.
+    /// `syncfs` is for one file system alone, and has to be told of each that is written to. What a disk
+    /// fails to write, each descriptor hears once; one that was opened after another has heard it, never.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn remember_mounted(&self, dir: &Dir) -> io::Result<()> {
+    fn remember_disk(&self, dir: &Dir) -> io::Result<()> {
         let number = dir.dir_metadata()?.dev();
-        if number != self.dir.dir_metadata()?.dev() {
-            let mut mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Entry::Vacant(unknown) = mounted.entry(number) {
-                unknown.insert(Arc::new(dir.open(".")?.into_std()));
-            }
+        let mut disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Vacant(unknown) = disks.entry(number) {
+            unknown.insert(Arc::new(dir.open(".")?.into_std()));
         }
         Ok(())
     }
@@ -428,14 +436,19 @@ pub(crate) struct Complete {
 }
 
 impl Root {
-    /// Has all that was written below the root reach the disk.
+    /// Has all that was written below the root reach the disk. Whatever was written by the time of a failure
+    /// may be what was lost: after one, this fails for good.
     pub(crate) fn sync(&self) -> io::Result<()> {
         // One call for any number of files: the file system writes them in the order that suits it.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
-            rustix::fs::syncfs(self.dir.open(".")?)?;
-            let mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            Ok(mounted.values().try_for_each(rustix::fs::syncfs)?)
+            // One at a time, as another may just be hearing of a failure of all.
+            let mut failure = self.disk_failure.lock().unwrap_or_else(PoisonError::into_inner);
+            if failure.is_none() {
+                let disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                *failure = disks.values().try_for_each(rustix::fs::syncfs).err();
+            }
+            failure.map_or(Ok(()), |error| Err(error.into()))
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         {

@@ -161,7 +161,7 @@ fn all<M: Mover>(
     let published = direction == Direction::Restore && report.transferred.entries > 0;
     if published && let Err(error) = context.sync() {
         // The bytes are there, but the names may not outlive a power cut.
-        report.fail(error, on_event);
+        report.fatal.get_or_insert(error);
     }
 }
 
@@ -177,7 +177,8 @@ enum Job<L> {
 }
 
 enum Outcome<L> {
-    Published(Vec<(Transfer, Result<Moved>)>),
+    /// And whether their bytes had reached the disk.
+    Published(Vec<(Transfer, Result<Moved>)>, Result<()>),
     /// What has been tried, and what has not because of the failure before it.
     Few(Vec<(Transfer, Result<Moved>)>, Vec<Transfer>),
     Begun(u64, Transfer, Result<L>),
@@ -188,7 +189,10 @@ enum Outcome<L> {
 
 fn perform<M: Mover>(context: &Context, mover: &M, job: Job<M::Large>) -> Outcome<M::Large> {
     match job {
-        Job::Publish(batch) => Outcome::Published(publish(context, batch)),
+        Job::Publish(batch) => {
+            let synced = context.sync();
+            Outcome::Published(publish(context, batch, &synced), synced)
+        }
         Job::Few(transfers) => {
             let mut tried = Vec::with_capacity(transfers.len());
             let mut transfers = transfers.into_iter();
@@ -244,13 +248,16 @@ const UNDER_WAY: (u64, u64) = (128 << 20, 512 << 20);
 const LARGE: usize = 4;
 
 /// Gives whole files their names, once their bytes are on the disk: a name never stands for less.
-fn publish(context: &Context, mut batch: Vec<(Transfer, Moved)>) -> Vec<(Transfer, Result<Moved>)> {
-    let synced = context.sync();
+fn publish(
+    context: &Context,
+    mut batch: Vec<(Transfer, Moved)>,
+    synced: &Result<()>,
+) -> Vec<(Transfer, Result<Moved>)> {
     batch.sort_unstable_by(|(a, _), (b, _)| a.path().cmp(b.path()));
     let fail = |path: &str, cause| Error::new("download", path, cause);
     let publish = |transfer: &Transfer, moved: Moved, nearby: &mut Nearby| {
         let Some(complete) = &moved.complete else { return Ok(moved) };
-        if let Err(error) = &synced {
+        if let Err(error) = synced {
             context.root.discard(complete);
             return Err(error.repeated());
         }
@@ -512,9 +519,13 @@ impl<M: Mover> Flow for Course<'_, '_, M> {
 
     fn done(&mut self, outcome: Self::Outcome) {
         match outcome {
-            Outcome::Published(batch) => {
+            Outcome::Published(batch, synced) => {
                 for (transfer, moved) in batch {
                     self.settled(&transfer, moved);
+                }
+                // No file of this run gets its name any more.
+                if let Err(error) = synced {
+                    self.report.fatal.get_or_insert(error);
                 }
             }
             Outcome::Few(tried, left) => {

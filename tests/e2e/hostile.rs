@@ -923,3 +923,29 @@ fn what_is_restored_to_a_mounted_file_system_is_on_its_disk_before_it_has_its_na
     assert!(synced.first() < named.first() && synced.last() > named.last(), "{calls}");
     assert!(!synced.is_empty(), "{calls}");
 }
+
+#[test]
+fn after_a_disk_has_failed_once_no_file_gets_its_name() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped: no system call can be made to fail here");
+        return;
+    }
+    let world = World::in_process();
+    // More than one batch.
+    for n in 0..1_500 {
+        world.store().put(&format!("{n}"), b"small");
+    }
+    world.write("dst/old", "not replaceable by what may be lost");
+    let url = format!("s3://{}", world.bucket);
+    let mut command = like(&world.command(), "strace");
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    // The first call of a thread fails: there is one that moves files.
+    command.args(["-f", "-o", "calls", "-e", "trace=syncfs"]);
+    command.args(["-e", "inject=syncfs:error=EIO:when=1", env!("CARGO_BIN_EXE_s3keep")]);
+    let done = run(command.args(["restore", &url, "dst", "--yes", "--workers", "1"]));
+    assert_eq!(done.code, 1, "{done:?}");
+    done.assert_says("write to disk dst: Input/output error");
+    let kept = files(&world.path("dst"));
+    assert_eq!(kept.keys().collect::<Vec<_>>(), ["old"]);
+    world.expect(0, "restore BUCKET dst --yes --max-delete 1").assert_says("1500 downloaded");
+}
