@@ -196,6 +196,8 @@ pub enum SkipReason {
     Vanished,
     /// A file stands where a directory would have to be.
     FileInTheWay(String),
+    /// A link stands where a directory would have to be.
+    LinkInTheWay(String),
     /// A directory stands where a file would have to be.
     DirectoryInTheWay,
     /// The store seems to keep this file, of another name, under this one.
@@ -222,6 +224,7 @@ impl fmt::Display for SkipReason {
             SkipReason::Unreadable(why) => write!(f, "it can't be read: {why}"),
             SkipReason::Vanished => f.write_str("it vanished while it was looked at"),
             SkipReason::FileInTheWay(path) => write!(f, "the file {} is in the way", Shown(path)),
+            SkipReason::LinkInTheWay(path) => write!(f, "the link {} is in the way", Shown(path)),
             SkipReason::DirectoryInTheWay => f.write_str("a directory of that name is in the way"),
             SkipReason::Folded(path) => {
                 write!(f, "the store may have given this name to the file {}", Shown(path))

@@ -197,6 +197,8 @@ pub struct Plan {
     links: Vec<Transfer>,
     /// The other links that a link leads through, by its path.
     through: HashMap<Box<str>, Vec<Box<Path>>>,
+    /// Links to directories. What is behind them can be read, but neither written nor deleted.
+    linked: Shields,
     /// Pairs of which only the content can tell; empty after [`settle`](crate::settle).
     pub(crate) doubtful: Vec<Transfer>,
     /// Our own unfinished downloads of earlier runs, to be swept.
@@ -243,6 +245,7 @@ pub fn plan(direction: Direction, scan: Scan, listing: Listing, terms: &Terms) -
         kept: Count::default(),
         links: Vec::new(),
         through: HashMap::new(),
+        linked: Shields(scan.linked.into_iter().collect()),
         doubtful: Vec::new(),
         leftovers: scan.leftovers,
         source_entries: source,
@@ -262,10 +265,11 @@ pub fn plan(direction: Direction, scan: Scan, listing: Listing, terms: &Terms) -
     if terms.no_delete {
         plan.deletions.clear();
     }
-    plan.mind_links();
     plan.skipped.extend(scan.skipped);
     plan.skipped.extend(listing.skipped);
-    plan.skipped.sort_by(|a, b| tree_order(&a.path, &b.path));
+    plan.mind_links();
+    plan.leave_what_is_behind_links();
+    plan.put_in_order();
     plan
 }
 
@@ -394,7 +398,27 @@ impl Plan {
             self.kept.bytes -= link.file.as_ref().map_or(0, |file| file.size);
             self.transfers.push(link);
         }
+    }
+
+    /// Nothing is written or deleted through a link to a directory.
+    fn leave_what_is_behind_links(&mut self) {
+        if self.direction == Direction::Backup {
+            return;
+        }
+        let Plan { linked, skipped, .. } = self;
+        let mut is_within_reach = |path: &str| {
+            let Some(link) = linked.over(path) else { return true };
+            let reason = SkipReason::LinkInTheWay(link.to_owned());
+            skipped.push(Skipped { path: path.to_owned(), reason });
+            false
+        };
+        self.transfers.retain(|transfer| is_within_reach(transfer.path()));
+        self.deletions.retain(|deletion| is_within_reach(&deletion.path));
+    }
+
+    fn put_in_order(&mut self) {
         self.transfers.sort_by(|a, b| tree_order(a.path(), b.path()));
+        self.skipped.sort_by(|a, b| tree_order(&a.path, &b.path));
     }
 
     fn transfer(&mut self, reason: Reason, file: Option<File>, object: Option<Object>) {
@@ -413,12 +437,14 @@ impl Plan {
                 }
             }
         }
-        self.transfers.sort_by(|a, b| tree_order(a.path(), b.path()));
         self.mind_links();
+        self.leave_what_is_behind_links();
+        self.put_in_order();
     }
 }
 
 /// Paths that were left out on one side, and with them all that stands under them on the other.
+#[derive(Debug)]
 struct Shields(HashSet<Box<str>>);
 
 impl Shields {

@@ -30,6 +30,8 @@ pub struct Scan {
     pub through: Vec<(Box<str>, Box<Path>)>,
     /// All directories below the root.
     pub dirs: Vec<Box<str>>,
+    /// Those of them that are followed links.
+    pub linked: Vec<Box<str>>,
     /// What was left out. It shields whatever stands at and under its path on the other side.
     pub skipped: Vec<Skipped>,
     /// Unfinished downloads that an earlier run left behind.
@@ -129,6 +131,9 @@ impl Walk<'_> {
                     Seen::Leftover(path) => found.leftovers.push(path),
                     Seen::Directory(sub) => {
                         found.dirs.push(sub.path.as_str().into());
+                        if sub.hops.len() > dir.hops.len() {
+                            found.linked.push(sub.path.as_str().into());
+                        }
                         below.push(sub);
                     }
                 }

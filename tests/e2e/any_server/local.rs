@@ -181,6 +181,37 @@ fn cleanup_removes_nested_empty_directories_and_nothing_else() {
 }
 
 #[test]
+fn what_differs_behind_a_followed_link_is_named_and_the_rest_is_restored() {
+    let world = World::on_any_server();
+    for (name, content) in [("both", "old"), ("one", "old"), ("same", "same")] {
+        world.write(&format!("dst/real/{name}"), content);
+    }
+    symlink("real", world.path("dst/link")).unwrap();
+    world.expect(0, "backup dst BUCKET --yes --links follow").assert_says("6 uploaded");
+    // Changed under both names, under one, new under one, gone under one, and all that is elsewhere.
+    for key in ["real/both", "link/both"] {
+        world.put_object(key, b"changed");
+    }
+    world.put_object("link/one", b"changed");
+    world.put_object("link/new/er", b"new");
+    world.write("dst/real/local", "local");
+    world.put_object("real/local", b"local");
+    world.write("dst/gone", "gone");
+    let run = world.expect(2, "restore BUCKET dst --yes --links follow");
+    for name in ["both", "one", "new/er", "local"] {
+        run.assert_says(&format!("link/{name}: the link link is in the way"));
+    }
+    assert!(!run.stderr.contains("failed") && !world.path("dst/gone").exists(), "{run:?}");
+    let now = [("both", "changed"), ("local", "local"), ("one", "old"), ("same", "same")];
+    let now = now.map(|(name, content)| (format!("real/{name}"), content.into()));
+    assert_eq!(files(&world.path("dst")), now.into());
+    // What was the same under both names is so again.
+    let run = world.expect(2, "restore BUCKET dst --yes --links follow");
+    run.assert_nothing_to_do();
+    assert!(!run.stdout.contains("link/both") && !run.stderr.contains("link/both"), "{run:?}");
+}
+
+#[test]
 fn what_is_gone_behind_a_followed_link_is_deleted_under_each_of_its_names() {
     let world = World::on_any_server();
     for name in ["gone", "stays"] {
