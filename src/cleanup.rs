@@ -77,9 +77,10 @@ pub fn cleanup(
             }
         }
     }
-    let unreadable = |skipped: &Skipped| {
-        matches!(skipped.reason, SkipReason::Unreadable(_) | SkipReason::Vanished)
+    let unseen = |skipped: &Skipped| {
+        use SkipReason::{DirectoryNotUtf8, Unreadable, Vanished};
+        matches!(skipped.reason, Unreadable(_) | Vanished | DirectoryNotUtf8)
     };
-    result.skipped = found.skipped.into_iter().filter(unreadable).collect();
+    result.skipped = found.skipped.into_iter().filter(unseen).collect();
     Ok(result)
 }

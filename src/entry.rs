@@ -178,6 +178,8 @@ pub enum SkipReason {
     Name(Unfit),
     /// The file's name is not UTF-8, and a key must be.
     NotUtf8,
+    /// The directory's name is not UTF-8, and nothing below it was looked at.
+    DirectoryNotUtf8,
     /// A symbolic link out of the root.
     LinkOutside,
     /// A symbolic link to nothing.
@@ -211,6 +213,7 @@ impl fmt::Display for SkipReason {
         match self {
             SkipReason::Name(unfit) => write!(f, "{unfit}"),
             SkipReason::NotUtf8 => f.write_str("the name is not UTF-8"),
+            SkipReason::DirectoryNotUtf8 => f.write_str("the directory's name is not UTF-8"),
             SkipReason::LinkOutside => {
                 f.write_str("a symbolic link that leads out of the directory")
             }

@@ -151,7 +151,9 @@ impl Walk<'_> {
         };
         let Some(name) = entry.file_name().to_str() else {
             let path = join(&dir.path, &entry.file_name().to_string_lossy());
-            return Seen::Skipped(Skipped { path, reason: SkipReason::NotUtf8 });
+            let is_dir = entry.file_type().is_dir();
+            let reason = if is_dir { SkipReason::DirectoryNotUtf8 } else { SkipReason::NotUtf8 };
+            return Seen::Skipped(Skipped { path, reason });
         };
         let path = join(&dir.path, name);
         let real = dir.real.join(name);

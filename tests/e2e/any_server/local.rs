@@ -181,6 +181,20 @@ fn cleanup_removes_nested_empty_directories_and_nothing_else() {
 }
 
 #[test]
+fn cleanup_names_the_directories_that_it_does_not_look_into() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let world = World::on_any_server();
+    world.write("dir/full/file", "file");
+    fs::write(world.path("dir/full").join(OsStr::from_bytes(b"f\xff")), "file").unwrap();
+    fs::create_dir_all(world.path("dir/empty").join(OsStr::from_bytes(b"d\xff"))).unwrap();
+    let run = world.expect(2, "cleanup dir");
+    run.assert_says("empty/d\u{fffd}: the directory's name is not UTF-8");
+    assert!(!run.stderr.contains("full"), "{run:?}");
+    fs::remove_dir(world.path("dir/empty").join(OsStr::from_bytes(b"d\xff"))).unwrap();
+    world.expect(0, "cleanup dir").assert_says("1 empty directories removed");
+}
+
+#[test]
 fn what_differs_behind_a_followed_link_is_named_and_the_rest_is_restored() {
     let world = World::on_any_server();
     for (name, content) in [("both", "old"), ("one", "old"), ("same", "same")] {
