@@ -140,6 +140,21 @@ impl Root {
         }
     }
 
+    /// Whether another run is at work in a directory, above the root or below, that `path` is in: what is
+    /// unfinished there may be its own.
+    pub(crate) fn is_worked_on(&self, path: &str) -> bool {
+        use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+        let root = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let below = path.match_indices('/').map(|(end, _)| root.join(&path[..end]));
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let is_locked = |dir: &Path| {
+            let tried = open(dir, flags, Mode::empty())
+                .and_then(|dir| flock(dir, FlockOperation::NonBlockingLockShared));
+            tried == Err(Errno::WOULDBLOCK)
+        };
+        below.chain(root.ancestors().skip(1).map(Path::to_owned)).any(|dir| is_locked(&dir))
+    }
+
     /// Opens a file for reading. It is never one outside the root, nor anything but a file.
     pub(crate) fn read(&self, path: &Path) -> io::Result<(fs::File, State)> {
         let mut options = OpenOptions::new();

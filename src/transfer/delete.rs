@@ -81,14 +81,14 @@ pub(super) fn files(
     note_interruption(context, report);
 }
 
-/// Removes the temporary files of runs that did not get to do so themselves.
+/// Removes the temporary files of runs that did not get to do so themselves, and are at work no more.
 pub(super) fn sweep(
     context: &Context,
     leftovers: &[String],
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
 ) {
-    for path in leftovers {
+    for path in leftovers.iter().filter(|path| !context.root.is_worked_on(path)) {
         let removed = context.root.parent(path, false).map_err(Cause::Io);
         if let Err(cause) = removed.and_then(|parent| parent.remove_any_file()) {
             report.fail(Error::new("delete temporary file", path.as_str(), cause), on_event);

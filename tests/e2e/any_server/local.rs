@@ -129,6 +129,32 @@ fn unfinished_downloads_of_earlier_runs_are_swept_and_never_backed_up() {
 }
 
 #[test]
+fn an_unfinished_download_of_a_run_at_work_above_or_below_is_left_to_it() {
+    let world = World::on_any_server();
+    world.write("src/at-work/a", "a");
+    for dir in ["", "at-work/", "at-work/deeper/", "killed/"] {
+        world.write(&format!("src/{dir}.s3keep-0123456789abcdef.part"), "unfinished");
+    }
+    let at_work = |dir: &str| {
+        let dir = fs::File::open(world.path(dir)).unwrap();
+        dir.lock().unwrap();
+        dir
+    };
+    let left = || files(&world.path("src")).into_keys().collect::<Vec<_>>();
+    let below = at_work("src/at-work");
+    world.expect(0, "backup src BUCKET --yes");
+    let theirs = ["at-work/.s3keep-0123456789abcdef.part", "at-work/a"];
+    assert_eq!(left(), [theirs[0], theirs[1], "at-work/deeper/.s3keep-0123456789abcdef.part"]);
+    drop(below);
+    let above = at_work("src");
+    world.expect(0, "backup src/at-work BUCKET --yes");
+    assert_eq!(left().len(), 3);
+    drop(above);
+    world.expect(0, "backup src BUCKET --yes");
+    assert_eq!(left(), ["at-work/a"]);
+}
+
+#[test]
 fn a_restored_file_has_its_objects_time_and_its_predecessors_mode() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let world = World::on_any_server();
