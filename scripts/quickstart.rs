@@ -12,10 +12,10 @@
 //! in DIR could not travel.
 
 #[allow(dead_code, reason = "only some commands are shown, and none asks a question")]
-#[path = "../src/cli.rs"]
+#[path = "../src/bin/s3keep/cli.rs"]
 mod cli;
 #[allow(dead_code, reason = "the results of only some commands are shown")]
-#[path = "../src/output.rs"]
+#[path = "../src/bin/s3keep/output.rs"]
 mod output;
 #[path = "../tests/support/store.rs"]
 mod store;
@@ -71,11 +71,11 @@ fn run() -> Result<u8> {
     let back = temporary.path().join("restored");
     let shown = back.to_str().context("the name of the temporary directory is not UTF-8")?;
     let restored = s3keep(&["restore", &bucket, shown, "--yes"], &env)?;
-    ensure!(restored.code == exit::DONE, "the restore is not complete");
+    ensure!(restored.code == exit::SUCCESS, "the restore is not complete");
 
     println!("5. Compare the content of both sides. This changes nothing.");
     let verified = s3keep(&["verify", shown, &bucket], &env)?;
-    ensure!(verified.code == exit::DONE, "the restored files and the objects differ");
+    ensure!(verified.code == exit::SUCCESS, "the restored files and the objects differ");
 
     let arrived = files(&back)?;
     let odd: Vec<_> = first.moved.symmetric_difference(&arrived).collect();
@@ -87,7 +87,7 @@ fn run() -> Result<u8> {
     }
     println!("6. Read without s3keep, both directories are the same: {} files.", arrived.len());
     temporary.close().context("remove the restored files")?;
-    if first.code != exit::DONE {
+    if first.code != exit::SUCCESS {
         println!("   Not among them: what step 2 names as left out or failed.");
     }
     Ok(first.code)

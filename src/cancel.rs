@@ -1,4 +1,4 @@
-//! A request to stop, shared between the caller and everything that runs.
+//! Cancellation: a request to stop, shared by the caller and everything that runs.
 
 use std::{
     sync::{
@@ -10,7 +10,14 @@ use std::{
 
 use crate::error::{Error, Result};
 
-/// Asks a run to stop. Clones are the same request; once made it stands.
+/// Cancels a run from any thread. Clones share one state, and a cancellation is final.
+///
+/// ```
+/// let cancel = s3keep::Cancel::new();
+/// let handle = cancel.clone();
+/// std::thread::spawn(move || handle.cancel()).join().unwrap();
+/// assert!(cancel.is_cancelled());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<Inner>);
 
@@ -22,30 +29,31 @@ struct Inner {
 }
 
 impl Cancel {
-    /// Nothing is asked for yet.
+    /// A new handle that is not cancelled.
     pub fn new() -> Cancel {
         Cancel::default()
     }
 
-    /// Asks every run that was given this value to stop as soon as it safely can.
+    /// Asks every run that uses this handle to stop as soon as it safely can.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Release);
-        // Taking the lock keeps the wake-up from falling between a waiter's check and its sleep.
+        // Taking the lock ensures that no sleeper is between its check and its wait, where it would
+        // miss the notification.
         drop(self.0.lock.lock());
         self.0.changed.notify_all();
     }
 
-    /// Whether a stop was asked for.
+    /// Whether [`cancel`](Cancel::cancel) was called.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Acquire)
     }
 
-    /// An error once a stop was asked for.
+    /// Returns an error if the run was cancelled.
     pub(crate) fn check(&self) -> Result<()> {
         if self.is_cancelled() { Err(Error::interrupted()) } else { Ok(()) }
     }
 
-    /// Sleeps for `time`, or until a stop is asked for.
+    /// Sleeps for `time`, or until the run is cancelled.
     pub(crate) fn sleep(&self, time: Duration) {
         let Ok(guard) = self.0.lock.lock() else { return };
         drop(self.0.changed.wait_timeout_while(guard, time, |()| !self.is_cancelled()));

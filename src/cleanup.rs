@@ -1,41 +1,52 @@
-//! Removing empty directories, which a bucket can't hold and the other commands ignore.
+//! Removing empty directories. A bucket cannot hold them, and the other commands ignore them.
 
 use std::{collections::HashSet, path::Path};
 
 use crate::{
     cancel::Cancel,
-    config::Links,
-    entry::{SkipReason, Skipped},
     error::{Error, Result},
+    local::{self, Root},
+    model::{
+        links::Links,
+        skip::{SkipReason, Skipped},
+    },
     report::{Event, exit},
-    root::Root,
-    scan,
 };
 
-/// What a clean-up did, or would do.
+/// What a cleanup removed, or would remove.
 #[derive(Debug, Default)]
 pub struct Cleanup {
     /// The empty directories, innermost first.
     pub removed: Vec<String>,
-    /// What could not be looked into, and was left alone with all above it.
+    /// The directories that could not be read. They are kept, together with all directories above them.
     pub skipped: Vec<Skipped>,
-    /// What could not be removed.
+    /// The directories that could not be removed.
     pub failures: Vec<Error>,
 }
 
 impl Cleanup {
-    /// 0 where all went well, else 2.
+    /// [`exit::SUCCESS`] if nothing was skipped and nothing failed, otherwise [`exit::PARTIAL`].
     pub fn exit_code(&self) -> u8 {
-        let well = self.skipped.is_empty() && self.failures.is_empty();
-        if well { exit::DONE } else { exit::PARTLY }
+        let is_complete = self.skipped.is_empty() && self.failures.is_empty();
+        if is_complete { exit::SUCCESS } else { exit::PARTIAL }
     }
 }
 
-/// Removes the directories below `dir` that hold nothing but empty directories; never `dir` itself,
-/// and nothing behind a link. With `mock`, only says which.
+/// Removes the directories below `dir` that contain nothing but empty directories.
+///
+/// `dir` itself is never removed, and no link is followed. With `mock`, nothing is removed, and the
+/// result lists the directories that would be.
 ///
 /// # Errors
-/// When `dir` can't be read, when another run is at work in it, or on cancellation.
+/// `dir` cannot be read, another run is active in it, or `cancel` was cancelled. A directory that
+/// cannot be removed is not an error: see [`Cleanup::failures`].
+///
+/// ```no_run
+/// let cancel = s3keep::Cancel::new();
+/// let done = s3keep::cleanup("/srv/restored".as_ref(), false, &cancel, &mut |_| {})?;
+/// println!("{} directories removed", done.removed.len());
+/// # Ok::<(), s3keep::Error>(())
+/// ```
 pub fn cleanup(
     dir: &Path,
     mock: bool,
@@ -44,22 +55,22 @@ pub fn cleanup(
 ) -> Result<Cleanup> {
     let root = Root::open(dir)?;
     let _lock = if mock { None } else { Some(root.lock()?) };
-    let found = scan::scan(&scan::pool()?, dir, 0, Links::Skip, cancel)?;
+    let scan = local::scan(&local::pool()?, dir, 0, Links::Skip, cancel)?;
     let mut occupied: HashSet<&str> = HashSet::new();
-    let files = found.files.iter().map(|file| &*file.path);
-    let skipped = found.skipped.iter().map(|skipped| skipped.path.as_str());
-    for path in files.chain(skipped).chain(found.leftovers.iter().map(String::as_str)) {
+    let files = scan.files.iter().map(|file| &*file.path);
+    let skipped = scan.skipped.iter().map(|skipped| skipped.path.as_str());
+    for path in files.chain(skipped).chain(scan.leftovers.iter().map(String::as_str)) {
         occupied.insert(path);
         for (end, _) in path.rmatch_indices('/') {
-            // What is above an occupied directory has been marked with it.
+            // The directories above an occupied directory are already marked.
             if !occupied.insert(&path[..end]) {
                 break;
             }
         }
     }
     let mut result = Cleanup::default();
-    // Backwards in tree order, children come before their parents.
-    for path in found.dirs.iter().rev().filter(|path| !occupied.contains(&***path)) {
+    // In reverse tree order, children come before their parents.
+    for path in scan.dirs.iter().rev().filter(|path| !occupied.contains(&***path)) {
         cancel.check()?;
         let removed = match mock {
             true => Ok(()),
@@ -77,10 +88,10 @@ pub fn cleanup(
             }
         }
     }
-    let unseen = |skipped: &Skipped| {
+    let is_unread = |skipped: &Skipped| {
         use SkipReason::{DirectoryNotUtf8, Unreadable, Vanished};
         matches!(skipped.reason, Unreadable(_) | Vanished | DirectoryNotUtf8)
     };
-    result.skipped = found.skipped.into_iter().filter(unseen).collect();
+    result.skipped = scan.skipped.into_iter().filter(is_unread).collect();
     Ok(result)
 }

@@ -1,44 +1,48 @@
-//! What a run is told: plain data, resolved before any work begins.
+//! The configuration of a keeper: plain data, resolved before any work starts.
 
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    error::Error,
-    guard::Guards,
-    names::BucketUrl,
-    s3::{Access, Checksum},
+    error::{Error, Result},
+    model::{bucket_url::BucketUrl, links::Links},
+    plan::Guards,
+    s3::{
+        Access, Checksum,
+        options::ClientOptions,
+        parts::{MAX_PART_SIZE, MIN_PART_SIZE},
+    },
 };
 
 /// Everything that a run needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The directory: nothing outside it is read, written or deleted.
+    /// The local directory. Nothing outside of it is read, written or deleted.
     pub dir: PathBuf,
-    /// The bucket, or the part of it, that belongs to the directory.
+    /// The bucket or prefix that mirrors the directory.
     pub bucket: BucketUrl,
-    /// How the server is reached and with whose credentials.
+    /// The server and the credentials.
     pub access: Access,
-    /// What becomes of symbolic links.
+    /// How symbolic links are treated.
     pub links: Links,
-    /// Let the content decide wherever the sizes are equal.
+    /// Compare the contents of every pair of equal size, whatever the times are.
     pub by_content: bool,
-    /// Leave deletions out of the plan.
+    /// Do not delete anything.
     pub no_delete: bool,
-    /// What keeps a plan from being carried out unasked.
+    /// The limits that refuse a dangerous plan.
     pub guards: Guards,
-    /// How objects are moved.
+    /// How objects are transferred.
     pub transfer: TransferConfig,
 }
 
 impl Config {
-    /// The defaults for a directory and a bucket, as far as `access` says nothing else.
+    /// The default configuration for a directory and a bucket, with the checksum that `access` asks for.
     pub fn new(dir: impl Into<PathBuf>, bucket: BucketUrl, access: Access) -> Config {
         let transfer = TransferConfig { checksum: access.checksum(), ..TransferConfig::default() };
         Config {
             dir: dir.into(),
             bucket,
             access,
-            links: Links::Inside,
+            links: Links::default(),
             by_content: false,
             no_delete: false,
             guards: Guards::default(),
@@ -46,60 +50,45 @@ impl Config {
         }
     }
 
-    /// Refuses settings that can't work.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Rejects settings that cannot work.
+    pub(crate) fn check(&self) -> Result<()> {
         let transfer = &self.transfer;
         if transfer.workers == 0 || transfer.workers > 1_024 {
             return Err(Error::config("the number of workers must be 1 to 1024"));
         }
-        if transfer.part_size < crate::transfer::MIN_PART_SIZE
-            || transfer.part_size > crate::transfer::MAX_PART_SIZE
-        {
+        if !(MIN_PART_SIZE..=MAX_PART_SIZE).contains(&transfer.part_size) {
             return Err(Error::config("the part size must be 5MiB to 5GiB"));
         }
         if transfer.stall_timeout.is_zero() || transfer.connect_timeout.is_zero() {
-            return Err(Error::config("a timeout of nothing would let no request through"));
+            return Err(Error::config("a timeout must be longer than zero"));
         }
         Ok(())
     }
 }
 
-/// What becomes of symbolic links on the local side. None is ever written through, and none is
-/// followed out of the root.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Links {
-    /// A link to a file inside the root counts as that file; every other is left out and named.
-    #[default]
-    Inside,
-    /// A link to a directory inside the root counts as that directory, too.
-    Follow,
-    /// Every link is left out and named.
-    Skip,
-}
-
-/// How objects are moved.
+/// How objects are transferred.
 #[derive(Clone, Debug)]
 pub struct TransferConfig {
-    /// How many requests are under way at once at most: the number of worker threads. Fewer where there
-    /// is little to move, or the process may not have enough files open.
+    /// The number of worker threads, which is also the most requests in flight. A run uses fewer if
+    /// there is little to transfer, or if the process may not open enough files.
     pub workers: usize,
-    /// Objects larger than this many bytes travel in parts (ranges) of this size or, where 10,000
-    /// would not do, larger ones.
+    /// The part size in bytes. Larger objects are transferred in parts of this size, or in larger
+    /// parts if there would be more than 10,000.
     pub part_size: u64,
-    /// Don't wait for restored files to be on the disk before they get their names: after a power cut
-    /// some may be empty.
+    /// Do not flush restored files to disk before they are renamed. After a power failure, some of
+    /// them may be empty.
     pub no_sync: bool,
-    /// The checksum that goes with every upload, for the server to check.
+    /// The checksum that the server verifies for every upload.
     pub checksum: Checksum,
-    /// Leave the content of uploads out of the signature over http, as it is over https anyway: the
-    /// checksum has to do. Saves a SHA-256 where the network is trusted.
+    /// Leave the content of uploads out of the signature over http, as is always done over https. The
+    /// checksum alone then protects it. This saves one SHA-256 on a trusted network.
     pub unsigned_payload: bool,
-    /// How often a request that failed for a passing reason is tried again; more often while the server only
-    /// asks to slow down, and there is way to give.
+    /// How often a request is retried after a temporary failure. While the server throttles and
+    /// concurrency can still drop, a request is retried more often.
     pub retries: u32,
-    /// How long a connection may take to come about. More than nothing, as the next.
+    /// How long establishing a connection may take. Must not be zero.
     pub connect_timeout: Duration,
-    /// How long a read or write may stand still.
+    /// How long a single read or write may take. Must not be zero.
     pub stall_timeout: Duration,
 }
 
@@ -114,6 +103,20 @@ impl Default for TransferConfig {
             retries: 5,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl TransferConfig {
+    /// The part of the options that the S3 client needs.
+    pub(crate) fn client_options(&self) -> ClientOptions {
+        ClientOptions {
+            max_connections: self.workers,
+            retries: self.retries,
+            connect_timeout: self.connect_timeout,
+            stall_timeout: self.stall_timeout,
+            checksum: self.checksum,
+            unsigned_payload: self.unsigned_payload,
         }
     }
 }

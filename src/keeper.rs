@@ -1,4 +1,4 @@
-//! The way through: look, decide, act.
+//! The whole flow: scan and list, plan, transfer.
 
 use std::{
     panic::resume_unwind,
@@ -10,99 +10,102 @@ use std::{
 use crate::{
     cancel::Cancel,
     config::Config,
+    content,
     error::{Error, Result},
-    list::{self, Listing},
-    plan::{Direction, Places, Plan, Terms, plan},
+    local::{self, Root, Scan},
+    model::direction::Direction,
+    plan::{self, Plan, PlanScope, rule::Policy},
+    remote::{self, Listing},
     report::{Event, Report, Stage},
-    root::Root,
     s3::Client,
-    scan::{self, Scan},
-    settle, transfer,
-    verify::{self, Verification},
+    transfer,
+    verify::{Verification, Verifier},
 };
 
 /// Keeps one directory in one bucket.
 ///
-/// Several may work in one process, each with threads and connections of its own; two at work in the
-/// same directory keep out of each other's way.
+/// A process may have several keepers, each with its own threads and connections. Two keepers cannot
+/// change the same directory at the same time.
 pub struct Keeper {
     config: Config,
     client: Client,
     cancel: Cancel,
-    files: rayon::ThreadPool,
+    /// Reads local files in parallel.
+    file_pool: rayon::ThreadPool,
 }
 
 impl Keeper {
-    /// Takes a configuration. Nothing is sent yet.
+    /// Creates a keeper. No request is sent yet.
     ///
     /// # Errors
-    /// Settings that can't work, and credentials that can't be had.
+    /// The configuration cannot work, or no credentials are configured.
     pub fn new(mut config: Config) -> Result<Keeper> {
         config.check()?;
         config.transfer.workers = affordable_workers(config.transfer.workers);
         let cancel = Cancel::new();
-        let client =
-            Client::new(config.bucket.bucket(), &config.access, &config.transfer, &cancel)?;
-        Ok(Keeper { config, client, cancel, files: scan::pool()? })
+        let options = config.transfer.client_options();
+        let client = Client::new(config.bucket.bucket(), &config.access, &options, &cancel)?;
+        Ok(Keeper { config, client, cancel, file_pool: local::pool()? })
     }
 
-    /// What this works with.
+    /// The configuration of this keeper.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// What stops this keeper from any thread: whatever it is doing, or will do, ends once
-    /// [`Cancel::cancel`] is called on it.
-    #[must_use = "nothing stops before `cancel` is called on it"]
+    /// A handle that cancels whatever this keeper is doing or will do, from any thread.
+    #[must_use = "nothing is cancelled before `cancel` is called on the handle"]
     pub fn cancel(&self) -> Cancel {
         self.cancel.clone()
     }
 
-    /// Looks at both sides and decides what there is to do. Changes nothing.
+    /// Scans the directory, lists the bucket, and plans a run in `direction`. Changes nothing.
     ///
     /// # Errors
-    /// When a side can't be looked at: no such directory (for a backup), no such bucket, no permission. And
-    /// on cancellation.
+    /// A side cannot be read: the directory (of a backup) or the bucket does not exist, or permission is
+    /// denied. Or the keeper was cancelled.
     pub fn plan(&self, direction: Direction, on_event: &mut dyn FnMut(Event)) -> Result<Plan> {
-        let (scan, listing) = self.look(Some(direction), on_event)?;
-        let terms = Terms {
+        let (scan, listing) = self.look_at_both_sides(Some(direction), on_event)?;
+        let policy = Policy {
             now: SystemTime::now().into(),
-            skew: self.client.skew(),
+            margin: self.client.clock_margin(),
             by_content: self.config.by_content,
             no_delete: self.config.no_delete,
         };
-        let mut plan = plan(direction, scan, listing, &terms);
-        plan.places = Some(self.places());
-        if !plan.doubtful.is_empty() {
-            let bytes = plan.doubtful.iter().map(|pair| pair.size(direction)).sum();
-            let entries = plan.doubtful.len() as u64;
+        let mut plan = plan::build(direction, scan, listing, &policy);
+        plan.scope = Some(self.scope());
+        if !plan.undecided.is_empty() {
+            let bytes = plan.undecided.iter().map(|pair| pair.size(direction)).sum();
+            let entries = plan.undecided.len() as u64;
             on_event(Event::Stage(Stage::Comparing { entries, bytes }));
             let root = Root::open(&self.config.dir)?;
             let part_size = self.config.transfer.part_size;
-            plan.settle(|pairs| settle::settle(&self.files, &root, pairs, part_size, &self.cancel));
+            plan.decide_undecided(|pairs| {
+                content::compare_contents(&self.file_pool, &root, pairs, part_size, &self.cancel)
+            });
             self.cancel.check()?;
         }
         Ok(plan)
     }
 
-    /// Whether the guards of the configuration let `plan` be carried out.
+    /// Checks that the guards of the configuration allow `plan`.
     ///
     /// # Errors
-    /// The refusal.
+    /// The guards refuse it.
     pub fn check(&self, plan: &Plan) -> Result<()> {
         Ok(plan.check(&self.config.guards)?)
     }
 
-    /// Carries out a plan that was made for the same directory and bucket, if the guards let it pass:
-    /// transfers, then deletions.
+    /// Executes a plan: transfers first, then deletions.
     ///
-    /// What fails for single entries is in the report, as is what ended the run early: a cancellation, too.
+    /// The report contains the failures of single entries. It also contains the error that ended the run
+    /// early, if there was one, a cancellation included: see [`Report::fatal`].
     ///
     /// # Errors
-    /// Where nothing was done: a guard, a plan for other places, another run in the same directory, a
-    /// directory that can't be opened.
+    /// The run did not start: a guard refused it, the plan was made for another directory or bucket,
+    /// another run is active in the directory, or the directory cannot be opened.
     pub fn execute(&self, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Result<Report> {
-        if plan.places != Some(self.places()) {
+        if plan.scope != Some(self.scope()) {
             return Err(Error::config("the plan was made for another directory or bucket"));
         }
         self.check(&plan)?;
@@ -111,82 +114,84 @@ impl Keeper {
             Direction::Restore => Root::create(&self.config.dir)?,
         };
         let _lock = root.lock()?;
-        let context = transfer::Context {
+        let context = transfer::RunContext {
             config: &self.config,
             client: &self.client,
             root: &root,
             cancel: &self.cancel,
-            moved: AtomicU64::new(0),
+            bytes_done: AtomicU64::new(0),
         };
-        Ok(self.client.while_watched(|| transfer::run(&context, plan, on_event)))
+        Ok(self.client.with_cancel_watchdog(|| transfer::run(&context, plan, on_event)))
     }
 
-    /// Compares every file with its object by content. With `read_data`, downloads what the server has
-    /// no checksum of. Changes nothing.
+    /// Compares the content of every file with its object. Changes nothing.
+    ///
+    /// With `read_data`, objects are downloaded if the server has no checksum that proves their content.
     ///
     /// # Errors
-    /// When a side can't be looked at, when something ends it early, and on cancellation.
+    /// A side cannot be read, a fatal error ended the verification, or the keeper was cancelled.
     pub fn verify(&self, read_data: bool, on_event: &mut dyn FnMut(Event)) -> Result<Verification> {
-        let (scan, listing) = self.look(None, on_event)?;
-        let root = Root::open(&self.config.dir)?;
-        let context = verify::Context {
+        let (scan, listing) = self.look_at_both_sides(None, on_event)?;
+        let verifier = Verifier {
             config: &self.config,
             client: &self.client,
-            root: &root,
-            files: &self.files,
+            root: &Root::open(&self.config.dir)?,
+            file_pool: &self.file_pool,
             cancel: &self.cancel,
             read_data,
         };
-        self.client.while_watched(|| verify::verify(&context, scan, listing, on_event))
+        self.client.with_cancel_watchdog(|| verifier.verify(scan, listing, on_event))
     }
 
-    fn places(&self) -> Places {
+    fn scope(&self) -> PlanScope {
         let Config { dir, bucket, access, .. } = &self.config;
-        Places { dir: dir.clone(), bucket: bucket.clone(), endpoint: access.endpoint.clone() }
+        PlanScope { dir: dir.clone(), bucket: bucket.clone(), endpoint: access.endpoint.clone() }
     }
 
-    /// Both sides at once, each in threads of its own.
-    fn look(
+    /// Scans the directory and lists the bucket at the same time, each with its own threads. Without a
+    /// `direction`, for a verification.
+    fn look_at_both_sides(
         &self,
         direction: Option<Direction>,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<(Scan, Listing)> {
-        on_event(Event::Stage(Stage::Looking));
+        on_event(Event::Stage(Stage::Scanning));
         let config = &self.config;
         let prefix_len = config.bucket.prefix().len();
-        // Shared, as the files of one side hint at the objects of the other.
+        // Shared with the listing, which uses local names to guess where to split the key space.
         let scanned = OnceLock::new();
         let scan = || {
-            if direction == Some(Direction::Restore) && matches!(config.dir.try_exists(), Ok(false))
-            {
+            let is_restore = direction == Some(Direction::Restore);
+            if is_restore && matches!(config.dir.try_exists(), Ok(false)) {
                 return Ok(Scan::default());
             }
-            scan::scan(&self.files, &config.dir, prefix_len, config.links, &self.cancel)
+            local::scan(&self.file_pool, &config.dir, prefix_len, config.links, &self.cancel)
         };
         let workers = config.transfer.workers;
-        let in_ranges = direction == Some(Direction::Backup) || self.client.lists_in_byte_order();
-        let list = || list::list(&self.client, &config.bucket, workers, in_ranges, &scanned);
+        let may_use_ranges =
+            direction == Some(Direction::Backup) || self.client.lists_in_byte_order();
+        let list = || remote::list(&self.client, &config.bucket, workers, may_use_ranges, &scanned);
         let listing = thread::scope(|scope| {
-            let listing = || self.client.while_watched(list);
-            let listed = thread::Builder::new().spawn_scoped(scope, listing);
-            let (scan, failed) = match scan() {
+            let list = || self.client.with_cancel_watchdog(list);
+            let listing_thread = thread::Builder::new().spawn_scoped(scope, list);
+            let (scan, scan_error) = match scan() {
                 Ok(scan) => (Some(scan), None),
                 Err(error) => (None, Some(error)),
             };
             let _ = scanned.set(scan);
-            let listing = match listed {
+            let listing = match listing_thread {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                // The system gives no more threads.
-                Err(_) => listing(),
+                // The system has no more threads.
+                Err(_) => list(),
             };
-            failed.map_or(listing, Err)
+            scan_error.map_or(listing, Err)
         })?;
         Ok((scanned.into_inner().flatten().unwrap_or_default(), listing))
     }
 }
 
-/// As many workers as the process may have files open for: each needs a connection, a file and up to two
-/// directories at a time, and the rest of the program some more.
+/// Limits the workers to what the process's limit of open files allows. Each worker needs a
+/// connection, a file and up to two directories at a time; the rest of the program needs some, too.
 fn affordable_workers(wanted: usize) -> usize {
     let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let affordable = open_files.map_or(u64::MAX, |limit| limit.saturating_sub(32) / 4);

@@ -1,15 +1,17 @@
-//! s3keep keeps a directory in an S3 bucket and gets it back. Blocking: threads and channels, no async.
+//! s3keep keeps a directory in an S3 bucket and restores it. It is blocking: threads and channels, no
+//! async runtime.
 //!
-//! Objects are plain: the key is the path, the body is the file. What to do is decided from name, size
-//! and time of the last change; a backup makes the bucket mirror the directory, a
-//! restore makes the directory mirror the bucket. The way through is one:
+//! Objects are plain: the key is the relative path, the body is the file. A backup makes the bucket a
+//! mirror of the directory, a restore makes the directory a mirror of the bucket. Decisions are based
+//! on name, size and time; contents are only compared where these are inconclusive.
 //!
 //! ```text
-//! config -> scan (rayon pool walks and stats)  \
-//!           list (pages of the bucket)          -> plan (pure) -> transfer (worker threads) -> report
+//! config -> scan (rayon pool walks and stats)    \
+//!           list (worker threads page through S3) -> plan (pure) -> transfer (worker threads) -> report
 //! ```
 //!
-//! [`Keeper`] goes it in two steps, so that a caller can show the plan before anything happens:
+//! [`Keeper`] runs these stages in two steps, so that a caller can show the plan before anything is
+//! changed:
 //!
 //! ```no_run
 //! use s3keep::{Access, AccessOptions, Config, Direction, Env, Keeper};
@@ -24,53 +26,63 @@
 //!
 //!     let report = keeper.execute(plan, &mut |event| println!("{event:?}"))?;
 //!     println!("{} files uploaded, {} failed", report.transferred.entries, report.failed);
-//!     Ok(())
+//!     std::process::exit(report.exit_code().into())
 //! }
 //! ```
 //!
-//! The library prints nothing, never exits, and keeps no global state. What it says meanwhile comes as
-//! [`Event`]s on the caller's own thread; [`Keeper::cancel`] gives what stops it from any other.
+//! The library prints nothing, never exits the process, and has no global state. It reports progress
+//! by [`Event`]s on the caller's thread. [`Keeper::cancel`] returns a handle that stops a run from any
+//! other thread.
+//!
+//! The [`guide`] explains the decision rule, what is deleted and when, and how the source is organized.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+// Modules import only downward, in the order that tests/layout.rs documents and checks.
 mod cancel;
 mod cleanup;
 mod config;
 mod content;
-mod entry;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod guard;
+pub mod guide;
 mod keeper;
-mod list;
-mod names;
+mod local;
+mod model;
 mod plan;
-mod pool;
+mod remote;
 mod report;
-mod root;
 mod s3;
-mod scan;
-mod settle;
 mod transfer;
 mod verify;
+mod worker_pool;
 
 pub use cancel::Cancel;
 pub use cleanup::{Cleanup, cleanup};
-pub use config::{Config, Links, TransferConfig};
-pub use entry::{ETag, File, Object, SkipReason, Skipped, Timestamp};
-pub use error::{Cause, CredentialsError, Error, Result, Shown};
-pub use guard::{Guards, MaxDelete, Refusal};
+pub use config::{Config, TransferConfig};
+pub use error::{Cause, CredentialsError, Error, Refusal, Result};
 pub use keeper::Keeper;
-pub use names::{BucketUrl, MAX_KEY_BYTES, MAX_SEGMENT_BYTES, Unfit};
-pub use plan::{Count, Deletion, Direction, Plan, Reason, Transfer};
+pub use model::{
+    bucket_url::{BucketUrl, InvalidBucketUrl},
+    count::Count,
+    direction::Direction,
+    entry::{File, Object},
+    escape::Escaped,
+    etag::ETag,
+    links::Links,
+    paths::{InvalidName, MAX_KEY_BYTES, MAX_SEGMENT_BYTES},
+    skip::{SkipReason, Skipped},
+    time::Timestamp,
+};
+pub use plan::{Deletion, Guards, MaxDelete, Plan, Reason, Transfer};
 pub use report::{Event, KEPT_FAILURES, Progress, Report, Stage, exit};
 pub use s3::{Access, AccessOptions, Addressing, Checksum, Env};
 pub use verify::{Difference, Verification};
 
-/// The examples of the README are compiled with the others.
+/// Compiles the examples of the README with the other doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -74,7 +74,7 @@ impl Checksum {
 
     /// The checksum of a whole, given those of its pieces with their lengths in bytes: only a CRC's can be
     /// told from these.
-    pub(crate) fn of_pieces(self, pieces: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
+    pub(crate) fn combine(self, pieces: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
         let (crc, width) = self.crc()?;
         let number = |digest: &[u8]| digest.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         let whole = pieces
@@ -186,7 +186,7 @@ mod tests {
                 hasher.update(bytes);
                 (hasher.finish(), bytes.len() as u64)
             };
-            let whole = algorithm.of_pieces(&[piece(b"12"), piece(b"3456"), piece(b"789")]);
+            let whole = algorithm.combine(&[piece(b"12"), piece(b"3456"), piece(b"789")]);
             let is_crc = algorithm.spans_parts().then_some(expected);
             assert_eq!(whole.as_deref().map(hex).as_deref(), is_crc, "{algorithm}");
         }

@@ -17,7 +17,7 @@ use ureq::http::{
 };
 
 use super::{
-    Access, CHUNK, Checksum, Hasher, Payload, base64,
+    Access, Checksum, Hasher, Payload, base64,
     credentials::Provider,
     hex,
     http::{Answer, Http},
@@ -26,9 +26,9 @@ use super::{
 };
 use crate::{
     cancel::Cancel,
-    config::TransferConfig,
-    entry::Timestamp,
     error::{Cause, Error, Result},
+    model::time::Timestamp,
+    s3::options::ClientOptions,
 };
 
 /// Documents larger than this are not S3's: 1,000 keys of 1,024 bytes, each three times as long when
@@ -83,7 +83,7 @@ impl Client {
     pub(crate) fn new(
         bucket: &str,
         access: &Access,
-        transfer: &TransferConfig,
+        options: &ClientOptions,
         cancel: &Cancel,
     ) -> Result<Client> {
         let fail = |cause: Cause| Error::new("open", format!("s3://{bucket}"), cause);
@@ -101,14 +101,14 @@ impl Client {
         Ok(Client {
             bucket: bucket.to_owned(),
             access: access.clone(),
-            http: Http::new(access, transfer)?,
+            http: Http::new(access, options)?,
             provider,
             signer: Signer::default(),
             address: RwLock::new(Arc::new(address)),
-            checksum: transfer.checksum,
-            unsigned_payload: transfer.unsigned_payload,
+            checksum: options.checksum,
+            unsigned_payload: options.unsigned_payload,
             gives_checksums: AtomicBool::new(true),
-            retries: transfer.retries,
+            retries: options.retries,
             cancel: cancel.clone(),
             throttle: Throttle::new(),
             skew: AtomicU64::new(0),
@@ -116,10 +116,10 @@ impl Client {
         })
     }
 
-    /// How far the server's clock may be from the local one, in nanoseconds: what the `Date` of its
-    /// answers left no doubt of.
-    pub(crate) fn skew(&self) -> u64 {
-        self.skew.load(Ordering::Relaxed)
+    /// Times of this machine and of the server that are at most this far apart may be equal: the measured
+    /// clock skew plus the second that S3's timestamps are rounded to, in nanoseconds.
+    pub(crate) fn clock_margin(&self) -> u64 {
+        self.skew.load(Ordering::Relaxed).saturating_add(1_000_000_000)
     }
 
     /// Whether what it lists is known to be in byte order, so that no range of it can be lost: by AWS's
@@ -132,8 +132,8 @@ impl Client {
     }
 
     /// Something begins that has at most `workers` requests under way.
-    pub(crate) fn begin(&self, workers: usize) {
-        self.throttle.begin(workers);
+    pub(crate) fn start_phase(&self, workers: usize) {
+        self.throttle.start_phase(workers);
     }
 
     /// How many requests should be under way at most, as the server has it.
@@ -148,7 +148,7 @@ impl Client {
 
     /// Does `work`. Once a stop is asked for, gives it [`GRACE`] to come to its end, and then breaks the
     /// connections that it may be waiting for; after every [`CLEAN_UP`] from then on, it does so again.
-    pub(crate) fn while_watched<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn with_cancel_watchdog<T>(&self, work: impl FnOnce() -> T) -> T {
         let (working, ended) = crossbeam_channel::bounded::<()>(0);
         thread::scope(|scope| {
             let watch = move || {
@@ -258,22 +258,10 @@ impl Client {
         if hashers.iter().all(|hasher| matches!(hasher, Hasher::None)) {
             return Ok(hashers.map(Hasher::finish));
         }
-        if let Payload::Bytes(bytes) = payload {
+        payload.for_each_chunk(&self.cancel, |bytes| {
             hashers.iter_mut().for_each(|hasher| hasher.update(bytes));
-            return Ok(hashers.map(Hasher::finish));
-        }
-        let mut reader = payload.reader();
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            if self.cancel.is_cancelled() {
-                return Err(Cause::Interrupted);
-            }
-            match std::io::Read::read(&mut reader, &mut buffer) {
-                Ok(0) => return Ok(hashers.map(Hasher::finish)),
-                Ok(read) => hashers.iter_mut().for_each(|hasher| hasher.update(&buffer[..read])),
-                Err(error) => return Err(reader.into_fault().unwrap_or(Cause::Io(error))),
-            }
-        }
+        })?;
+        Ok(hashers.map(Hasher::finish))
     }
 
     /// The MD5 of a payload.

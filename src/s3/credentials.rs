@@ -27,14 +27,13 @@ use std::{
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use thiserror::Error;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use url::{Host, Url};
 
 use super::{
     profile::{Env, Profile, list},
     wire::{Credentials, credentials, expires},
 };
+use crate::{error::CredentialsError, model::time::Timestamp};
 
 /// With this much left, one thread renews while the others go on with what there is.
 const ADVISORY: Duration = Duration::from_secs(5 * 60);
@@ -73,33 +72,6 @@ pub(crate) struct FetchReply {
 /// follow redirects, which could carry a token to another host; must ask link-local and loopback
 /// hosts directly, not through a proxy; and must bound the size of a body.
 pub(crate) type Fetch = dyn Fn(FetchRequest) -> Result<FetchReply, String> + Send + Sync;
-
-/// Why there are no credentials. Each message says what to do, and none holds a secret.
-#[derive(Clone, Debug, Error)]
-#[allow(missing_docs, reason = "the messages say what the fields are")]
-pub enum CredentialsError {
-    /// No source is set up, and the last one, the instance, has none or isn't there.
-    #[error(
-        "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile \
-         with --profile, or use --unsigned for a public bucket (looked in: {looked_in})"
-    )]
-    NotFound { looked_in: String },
-    /// Half of what belongs together.
-    #[error("{place}: {given} is set without {missing}; set both or neither")]
-    Partial { place: String, given: &'static str, missing: &'static str },
-    /// The profile gets its keys in a way that is left to the AWS CLI.
-    #[error(
-        "profile {profile} {way}, which takes the AWS CLI: add the line `credential_process = aws \
-         configure export-credentials --profile {profile} --format process` to the profile"
-    )]
-    Unsupported { profile: String, way: &'static str },
-    /// A setting that can't be used as it is.
-    #[error("{setting} {problem}")]
-    Setting { setting: String, problem: &'static str },
-    /// The source is set up, and didn't deliver.
-    #[error("cannot get credentials from {place}: {problem}")]
-    Failed { place: String, problem: String },
-}
 
 /// The credentials of one run: one source, asked when need be, by one thread at a time.
 pub(crate) struct Provider {
@@ -711,8 +683,9 @@ fn left(keys: Option<&Credentials>, now: SystemTime) -> Duration {
 
 /// RFC 3339, with `Z` or with an offset, which some services send.
 fn parse_time(text: &str) -> Option<SystemTime> {
-    let seconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp();
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds.try_into().ok()?))
+    let seconds =
+        u64::try_from(Timestamp::parse_rfc3339(text)?.nanos().div_euclid(1_000_000_000)).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 /// What a service answered in place of keys, with its error code if that looks like one.

@@ -28,13 +28,14 @@ use ureq::{
 };
 
 use super::{
-    Access,
+    Access, CHUNK,
     access::Proxy,
     credentials::{FetchReply, FetchRequest},
 };
 use crate::{
-    config::TransferConfig,
+    cancel::Cancel,
     error::{Cause, Error, Result},
+    s3::options::ClientOptions,
 };
 
 /// The parts of a client that HTTP knows.
@@ -69,6 +70,31 @@ impl Payload<'_> {
 
     pub(super) fn reader(&self) -> PayloadReader<'_> {
         PayloadReader { payload: *self, at: 0, ended: None, fault: None }
+    }
+
+    /// Reads the whole payload and passes it on chunk by chunk.
+    pub(crate) fn for_each_chunk(
+        &self,
+        cancel: &Cancel,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), Cause> {
+        if let Payload::Bytes(bytes) = self {
+            each(bytes);
+            return Ok(());
+        }
+        let mut reader = self.reader();
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            if cancel.is_cancelled() {
+                return Err(Cause::Interrupted);
+            }
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => each(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(reader.into_fault().unwrap_or(error.into())),
+            }
+        }
     }
 }
 
@@ -111,7 +137,7 @@ impl Read for PayloadReader<'_> {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
             Err(error) => {
-                self.fault = Some(Cause::Io(io::Error::new(error.kind(), error.to_string())));
+                self.fault = Some(io::Error::new(error.kind(), error.to_string()).into());
                 Err(error)
             }
         }
@@ -163,11 +189,11 @@ impl Answer {
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Http {
-    pub(super) fn new(access: &Access, transfer: &TransferConfig) -> Result<Http> {
+    pub(super) fn new(access: &Access, options: &ClientOptions) -> Result<Http> {
         let tls = TlsConfig::builder().root_certs(root_certs(access)?).build();
         // Who wants no limit gives the longest there is, which no clock can be put forward by.
         let [connect, stall] =
-            [transfer.connect_timeout, transfer.stall_timeout].map(|time| Some(time.min(A_YEAR)));
+            [options.connect_timeout, options.stall_timeout].map(|time| Some(time.min(A_YEAR)));
         let config = Config::builder()
             .tls_config(tls)
             .http_status_as_error(false)
@@ -175,8 +201,8 @@ impl Http {
             .proxy(proxy(access.proxy.as_ref())?)
             .user_agent(concat!("s3keep/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
-            .max_idle_connections(transfer.workers)
-            .max_idle_connections_per_host(transfer.workers)
+            .max_idle_connections(options.max_connections)
+            .max_idle_connections_per_host(options.max_connections)
             .input_buffer_size(32 << 10)
             .output_buffer_size(32 << 10)
             .timeout_connect(connect)
@@ -385,7 +411,7 @@ fn root_certs(access: &Access) -> Result<RootCerts> {
         return Ok(RootCerts::PlatformVerifier);
     };
     let fail = |cause| Error::new("read CA bundle", path.display().to_string(), cause);
-    let pem = std::fs::read(path).map_err(|error| fail(Cause::Io(error)))?;
+    let pem = std::fs::read(path).map_err(|error| fail(error.into()))?;
     let certificates: Vec<Certificate<'static>> = ureq::tls::parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

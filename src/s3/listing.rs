@@ -4,13 +4,10 @@
 //! It is read element by element, with no types of its own for it all: no other answer is as long, nor comes
 //! as often, and what a large listing costs is for a good part reading it.
 
-use super::{
-    wire::{decode, parse_time},
-    xml::elements,
-};
+use super::{wire::decode, xml::elements};
 use crate::{
-    entry::{ETag, Timestamp},
     error::Cause,
+    model::{etag::ETag, time::Timestamp},
 };
 
 /// One page of a listing.
@@ -50,9 +47,10 @@ pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
         match path.strip_prefix("/ListBucketResult").unwrap_or_default() {
             "/Contents/Key" => once(&mut object.key, text.to_owned()),
             "/Contents/Size" => once(&mut object.size, known(text.trim().parse().ok(), path)?),
-            "/Contents/LastModified" => {
-                once(&mut object.modified, known(parse_time(text.trim()), path)?.whole_second())
-            }
+            "/Contents/LastModified" => once(
+                &mut object.modified,
+                known(Timestamp::parse_rfc3339(text.trim()), path)?.whole_second(),
+            ),
             "/Contents/ETag" => once(&mut object.etag, ETag::parse(text)),
             "/Contents" => match std::mem::take(&mut object) {
                 Contents { key: Some(key), size: Some(size), modified: Some(modified), etag } => {

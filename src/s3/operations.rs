@@ -14,8 +14,8 @@ use super::{
     wire::{self, ListedParts, OpenUpload},
 };
 use crate::{
-    entry::ETag,
     error::{Cause, Error, Result},
+    model::etag::ETag,
 };
 
 /// The most keys that DeleteObjects takes
@@ -432,7 +432,7 @@ impl Client {
         });
         let failed = tried.err().unwrap_or_else(Error::interrupted);
         keys.iter()
-            .map(|key| outcomes.remove(key).unwrap_or_else(|| Err(failed.repeated().of_path(key))))
+            .map(|key| outcomes.remove(key).unwrap_or_else(|| Err(failed.clone().of_path(key))))
             .collect()
     }
 

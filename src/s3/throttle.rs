@@ -88,7 +88,7 @@ impl Throttle {
     }
 
     /// Something begins that has at most `most` requests under way.
-    pub(super) fn begin(&self, most: usize) {
+    pub(super) fn start_phase(&self, most: usize) {
         let mut state = self.state();
         let least = state.least.unwrap_or_default();
         let begin = if least >= FAR { most } else { most.min(BEGIN) };
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn halves_once_a_round_and_grows_back_one_a_round() {
         let throttle = Throttle::new();
-        throttle.begin(32);
+        throttle.start_phase(32);
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
         for n in 0..32 {
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn doubles_with_every_round_while_the_server_is_far() {
         let throttle = Throttle::new();
-        throttle.begin(256);
+        throttle.start_phase(256);
         (0..1_000).for_each(|_| throttle.answered(NEAR * 4 / 5));
         assert_eq!(throttle.limit(), BEGIN);
         throttle.answered(NEAR * 2);
@@ -215,16 +215,16 @@ mod tests {
         assert!((2 * BEGIN - 10..=2 * BEGIN).contains(&throttle.limit()));
         (0..1_000).for_each(|_| throttle.answered(NEAR * 3));
         assert_eq!(throttle.limit(), 256);
-        throttle.begin(8);
+        throttle.start_phase(8);
         assert_eq!(throttle.limit(), 8);
-        throttle.begin(256);
+        throttle.start_phase(256);
         assert_eq!(throttle.limit(), BEGIN, "it was near once");
         throttle.answered(NEAR / 10);
         (0..1_000).for_each(|_| throttle.answered(NEAR * 3));
         assert_eq!((throttle.limit(), throttle.is_far()), (BEGIN, false), "it is only busy");
         let throttle = Throttle::new();
         throttle.answered(FAR);
-        throttle.begin(1_000);
+        throttle.start_phase(1_000);
         assert_eq!((throttle.limit(), throttle.is_far()), (1_000, true));
         throttle.answered(FAR);
         assert!(throttle.is_far(), "from the first answer on");
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn never_more_at_a_time_than_the_limit() {
         let (throttle, cancel) = (Throttle::new(), Cancel::new());
-        throttle.begin(3);
+        throttle.start_phase(3);
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..16 {

@@ -2,7 +2,7 @@
 //!
 //! Everything here is a function of its arguments; [`http`](super::http) does the talking. The `Url`
 //! type folds `a/../b` into `b`, and would make a request on another object: no key with such a
-//! segment may come here (see [`names`](crate::names)).
+//! segment may come here (see [`paths`](crate::model::paths)).
 
 use std::{
     mem,
@@ -19,13 +19,13 @@ use s3::{
     signing,
 };
 use serde::Deserialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 use ureq::http::HeaderMap;
 use url::Url;
 
 use crate::{
-    entry::Timestamp,
     error::Cause,
+    model::time::Timestamp,
     s3::{UploadedPart, access::Addressing, xml::elements},
 };
 
@@ -265,10 +265,6 @@ pub(super) fn decode(key: String) -> Result<String, Vec<u8>> {
     String::from_utf8(bytes).map_err(|error| error.into_bytes())
 }
 
-pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
-    OffsetDateTime::parse(text, &Rfc3339).ok().map(|time| SystemTime::from(time).into())
-}
-
 /// The body of CompleteMultipartUpload: the parts, in order.
 pub(super) fn complete_body(parts: &[UploadedPart]) -> String {
     let mut body = String::from("<CompleteMultipartUpload>");
@@ -343,7 +339,7 @@ pub(super) fn parse_uploads(xml: &str) -> Result<UploadsPage, Cause> {
     let encoded = page.encoding_type.is_some_and(|kind| kind.eq_ignore_ascii_case("url"));
     let plain = |key: String| if encoded { decode(key) } else { Ok(key) };
     let uploads = page.upload.into_iter().filter_map(|upload| {
-        let initiated = parse_time(&upload.initiated)?;
+        let initiated = Timestamp::parse_rfc3339(&upload.initiated)?;
         let key = plain(upload.key).ok()?;
         Some(OpenUpload { key, upload_id: upload.upload_id, initiated })
     });
@@ -492,7 +488,7 @@ pub(super) fn http_date(text: &str) -> Option<SystemTime> {
 pub(crate) fn parse_answers(xml: &str) {
     let _ = (parse_error(xml), parse_region(xml), parse_completed(xml), parse_upload_id(xml));
     let _ = (parse_uploads(xml), parse_parts(xml), parse_deleted(xml));
-    let _ = (parse_time(xml), http_date(xml), decode(xml.to_owned()));
+    let _ = (Timestamp::parse_rfc3339(xml), http_date(xml), decode(xml.to_owned()));
 }
 
 #[cfg(test)]

@@ -2,19 +2,19 @@
 
 use std::cell::Cell;
 
-use super::Context;
+use super::RunContext;
 use crate::{
     error::{Cause, Error, Result},
+    local::{Expected, FileState},
     plan::Deletion,
-    pool::for_each,
     report::{Event, Report},
-    root::{Expected, State},
     s3::MAX_DELETE_BATCH,
+    worker_pool::for_each,
 };
 
 /// Deletes objects, in batches on the workers.
 pub(super) fn objects(
-    context: &Context,
+    context: &RunContext,
     deletions: &[Deletion],
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
@@ -57,12 +57,12 @@ pub(super) fn objects(
             }
         }
     });
-    note_interruption(context, report);
+    report.note_interruption(context.cancel);
 }
 
 /// Deletes local files, those that are still as they were seen.
 pub(super) fn files(
-    context: &Context,
+    context: &RunContext,
     deletions: &[Deletion],
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
@@ -71,42 +71,36 @@ pub(super) fn files(
         if context.cancel.is_cancelled() {
             break;
         }
-        let state = State { size: deletion.size, modified: deletion.modified };
+        let state = FileState { size: deletion.size, modified: deletion.modified };
         let expected = if deletion.is_link { Expected::Link } else { Expected::File(state) };
         match remove(context, &deletion.path, expected) {
             Ok(()) => deleted(&deletion.path, report, on_event),
             Err(cause) => report.fail(Error::new("delete", &*deletion.path, cause), on_event),
         }
     }
-    note_interruption(context, report);
+    report.note_interruption(context.cancel);
 }
 
 /// Removes the temporary files of runs that did not get to do so themselves, and are at work no more.
 pub(super) fn sweep(
-    context: &Context,
+    context: &RunContext,
     leftovers: &[String],
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
 ) {
     for path in leftovers.iter().filter(|path| !context.root.is_worked_on(path)) {
-        let removed = context.root.parent(path, false).map_err(Cause::Io);
+        let removed = context.root.parent(path, false).map_err(Cause::from);
         if let Err(cause) = removed.and_then(|parent| parent.remove_any_file()) {
             report.fail(Error::new("delete temporary file", path.as_str(), cause), on_event);
         }
     }
 }
 
-fn remove(context: &Context, path: &str, expected: Expected) -> Result<(), Cause> {
+fn remove(context: &RunContext, path: &str, expected: Expected) -> Result<(), Cause> {
     context.root.parent(path, false)?.remove(expected)
 }
 
 fn deleted(path: &str, report: &mut Report, on_event: &mut dyn FnMut(Event)) {
     report.deleted += 1;
     on_event(Event::Deleted { path });
-}
-
-fn note_interruption(context: &Context, report: &mut Report) {
-    if context.cancel.is_cancelled() && report.fatal.is_none() {
-        report.fatal = Some(Error::interrupted());
-    }
 }

@@ -7,17 +7,20 @@ use std::{
     sync::{Mutex, atomic::Ordering},
 };
 
-use super::{Context, Moved, Mover, part_range, part_size};
+use super::{Moved, Mover, RunContext};
 use crate::{
-    content::{self, Answer, Comparing, PieceSums, Proof},
-    entry::{ETag, Object},
+    content::{self, CompareSink, Comparison, PartSums, Proof},
     error::{Cause, Error, Result},
+    local::{self, Expected, FileState, ParentCache, Temporary},
+    model::{entry::Object, etag::ETag},
     plan::Transfer,
-    root::{self, Expected, Nearby, State, Temporary},
-    s3::{Hasher, Head, Sink},
+    s3::{
+        Hasher, Head, Sink,
+        parts::{part_range, part_size},
+    },
 };
 
-pub(super) struct Downloader<'a>(pub &'a Context<'a>);
+pub(super) struct Downloader<'a>(pub &'a RunContext<'a>);
 
 /// A download in ranges under way.
 pub(super) struct Download {
@@ -26,7 +29,7 @@ pub(super) struct Download {
     expected: Expected,
     part_size: u64,
     proof: Proof,
-    sums: Option<PieceSums>,
+    sums: Option<PartSums>,
     /// Taken by the last step.
     temporary: Mutex<Option<Temporary>>,
     file: File,
@@ -42,22 +45,22 @@ fn expected(transfer: &Transfer) -> Expected {
     match &transfer.file {
         None => Expected::Nothing,
         Some(file) if file.target.is_some() => Expected::Link,
-        Some(file) => Expected::File(State::seen(file)),
+        Some(file) => Expected::File(FileState::of_scanned(file)),
     }
 }
 
 impl Mover for Downloader<'_> {
     type Large = Download;
 
-    fn whole(&self, transfer: &Transfer, nearby: &mut Nearby) -> Result<Moved> {
+    fn whole(&self, transfer: &Transfer, cache: &mut ParentCache) -> Result<Moved> {
         let object = planned(transfer)?;
-        let temporary = self.temporary(transfer, nearby)?;
+        let temporary = self.temporary(transfer, cache)?;
         let key = self.0.key(&object.path);
         let mut sink = Checked { context: self.0, file: &temporary.file, state: None };
         self.0.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
         let checked = match sink.state {
             Some((proof, Some(hasher))) => {
-                proof.agrees(&hasher.finish())
+                proof.matches(&hasher.finish())
                     || self.second_opinion(&key, object, &temporary.file, &proof)?
             }
             Some((proof, None)) => self.compare(&key, object, &temporary.file, &proof)?,
@@ -78,13 +81,13 @@ impl Mover for Downloader<'_> {
             // Not every listing names it, and all ranges have to be of one version.
             object.etag = head.etag;
         }
-        let temporary = self.temporary(transfer, &mut Nearby::default())?;
-        let fail = |error| Error::new("create file", transfer.path(), Cause::Io(error));
+        let temporary = self.temporary(transfer, &mut ParentCache::default())?;
+        let fail = |error| Error::new("create file", transfer.path(), Cause::from(error));
         temporary.file.set_len(object.size).map_err(fail)?;
         let file = temporary.file.try_clone().map_err(fail)?;
         let part_size = part_size(object.size, self.0.config.transfer.part_size);
         Ok(Download {
-            sums: PieceSums::new(&proof, object.size.div_ceil(part_size)),
+            sums: PartSums::new(&proof, object.size.div_ceil(part_size)),
             object,
             key,
             expected: expected(transfer),
@@ -102,7 +105,7 @@ impl Mover for Downloader<'_> {
     fn piece(&self, download: &Download, index: u64) -> Result<()> {
         let Download { object, key, .. } = download;
         let range = part_range(object.size, download.part_size, index);
-        let hasher = download.sums.as_ref().map(PieceSums::hasher);
+        let hasher = download.sums.as_ref().map(PartSums::hasher);
         let begun = range.start;
         let mut sink = Piece { context: self.0, file: &download.file, hasher, begun };
         self.0.client.get(key, &object.etag, object.size, range.clone(), &mut sink)?;
@@ -114,7 +117,7 @@ impl Mover for Downloader<'_> {
 
     fn finish(&self, download: &Download) -> Result<Moved> {
         let Download { object, key, file, proof, sums, .. } = download;
-        let agree = sums.as_ref().is_some_and(PieceSums::agree);
+        let agree = sums.as_ref().is_some_and(PartSums::match_proof);
         let checked = agree || self.compare(key, object, file, proof)?;
         let complete = take(download)
             .map(|temporary| temporary.complete(&object.path, download.expected, object.modified))
@@ -134,13 +137,13 @@ fn take(download: &Download) -> Option<Temporary> {
 }
 
 impl Downloader<'_> {
-    fn temporary(&self, transfer: &Transfer, nearby: &mut Nearby) -> Result<Temporary> {
+    fn temporary(&self, transfer: &Transfer, cache: &mut ParentCache) -> Result<Temporary> {
         let path = transfer.path();
         let replaces_file = matches!(expected(transfer), Expected::File(_));
         let size = transfer.object.as_ref().map_or(0, |object| object.size);
         self.0
             .root
-            .temporary(path, replaces_file, size, nearby)
+            .temporary(path, replaces_file, size, cache)
             .map_err(|error| Error::new("create file", path, error))
     }
 
@@ -148,9 +151,9 @@ impl Downloader<'_> {
     fn compare(&self, key: &str, object: &Object, file: &File, proof: &Proof) -> Result<bool> {
         let wanted = self.0.config.transfer.part_size;
         match content::compare(file, object.size, proof, wanted, self.0.cancel) {
-            Ok(Answer::Same) => Ok(true),
-            Ok(Answer::Unknown) => Ok(false),
-            Ok(Answer::Different) => self.second_opinion(key, object, file, proof),
+            Ok(Comparison::Same) => Ok(true),
+            Ok(Comparison::Unknown) => Ok(false),
+            Ok(Comparison::Different) => self.second_opinion(key, object, file, proof),
             Err(cause) => Err(Error::new("download", &*object.path, cause)),
         }
     }
@@ -165,7 +168,7 @@ impl Downloader<'_> {
         proof: &Proof,
     ) -> Result<bool> {
         if let Proof::Md5(_) = proof {
-            let mut again = Comparing::with(file);
+            let mut again = CompareSink::new(file);
             self.0.client.get(key, &object.etag, object.size, 0..object.size, &mut again)?;
             if !again.differs {
                 return Ok(false);
@@ -178,7 +181,7 @@ impl Downloader<'_> {
 
 /// Writes what arrives, and hashes it on the way.
 struct Checked<'a> {
-    context: &'a Context<'a>,
+    context: &'a RunContext<'a>,
     file: &'a File,
     state: Option<(Proof, Option<Hasher>)>,
 }
@@ -201,9 +204,9 @@ impl Sink for Checked<'_> {
     }
 }
 
-fn write(context: &Context, file: &File, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
+fn write(context: &RunContext, file: &File, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
     file.write_all_at(bytes, offset)?;
-    context.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    context.bytes_done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     Ok(())
 }
 
@@ -213,7 +216,7 @@ const WRITE_BEHIND: u64 = 4 << 20;
 
 /// Writes what arrives of a piece, and hashes it on the way where that is of use.
 struct Piece<'a> {
-    context: &'a Context<'a>,
+    context: &'a RunContext<'a>,
     file: &'a File,
     hasher: Option<Hasher>,
     /// Up to where the system has been told to write.
@@ -230,7 +233,7 @@ impl Sink for Piece<'_> {
             hasher.update(bytes);
             let end = offset + bytes.len() as u64;
             if end - self.begun >= WRITE_BEHIND && !self.context.config.transfer.no_sync {
-                root::begin_writing(self.file, self.begun..end);
+                local::begin_writing(self.file, self.begun..end);
                 self.begun = end;
             }
         }

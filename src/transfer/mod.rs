@@ -4,41 +4,39 @@
 //! up, and their pieces spread over the workers: a job begins it, one job a piece follows, one finishes it,
 //! or gives it up. Upload and download are the same course ([`course`]) with different steps ([`Mover`]).
 
-mod course;
-mod cut_off;
 mod delete;
 mod download;
-mod parts;
+mod resume;
+mod scheduler;
 mod upload;
 
 use std::{cmp::Reverse, sync::atomic::AtomicU64, time::Instant};
 
-use course::{Course, FEW, Job, Outcome};
-pub(crate) use parts::{MAX_PART_SIZE, MIN_PART_SIZE, part_range, part_size};
+use scheduler::{Course, FEW, Job, Outcome};
 
 use crate::{
     cancel::Cancel,
     config::Config,
     error::{Cause, Error, Result},
-    names,
-    plan::{Direction, Plan, Transfer},
-    pool::drive,
+    local::{Complete, ParentCache, Root},
+    model::{direction::Direction, paths},
+    plan::{Plan, Transfer},
     report::{Event, Report, Stage},
-    root::{Complete, Nearby, Root},
-    s3::Client,
+    s3::{Client, parts::part_size},
+    worker_pool,
 };
 
 /// What every job of a run works with.
-pub(crate) struct Context<'a> {
+pub(crate) struct RunContext<'a> {
     pub config: &'a Config,
     pub client: &'a Client,
     pub root: &'a Root,
     pub cancel: &'a Cancel,
     /// Bytes moved so far.
-    pub moved: AtomicU64,
+    pub bytes_done: AtomicU64,
 }
 
-impl Context<'_> {
+impl RunContext<'_> {
     /// Has what was written reach the disk, unless that isn't wanted.
     fn sync(&self) -> Result<()> {
         if self.config.transfer.no_sync {
@@ -58,8 +56,8 @@ trait Mover: Sync {
     /// A large object under way.
     type Large: Send + Sync;
 
-    /// Moves a small object at once. `nearby` is left behind for the next one.
-    fn whole(&self, transfer: &Transfer, nearby: &mut Nearby) -> Result<Moved>;
+    /// Moves a small object at once. `cache` is left behind for the next one.
+    fn whole(&self, transfer: &Transfer, cache: &mut ParentCache) -> Result<Moved>;
     /// Begins a large one.
     fn begin(&self, transfer: &Transfer) -> Result<Self::Large>;
     /// How many pieces it has.
@@ -82,7 +80,7 @@ struct Moved {
 }
 
 /// Carries out a plan that the guards have let pass.
-pub(crate) fn run(context: &Context, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Report {
+pub(crate) fn run(context: &RunContext, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Report {
     let begun = Instant::now();
     let mut report = Report::new(plan.direction, plan.kept, plan.skipped);
     delete::sweep(context, &plan.leftovers, &mut report, on_event);
@@ -96,7 +94,7 @@ pub(crate) fn run(context: &Context, plan: Plan, on_event: &mut dyn FnMut(Event)
     });
     match direction {
         Direction::Backup => {
-            let cut_off = cut_off::find(context, &transfers, &mut report, on_event);
+            let cut_off = resume::find(context, &transfers, &mut report, on_event);
             let uploader = upload::Uploader { context, cut_off };
             all(context, &uploader, direction, transfers, &mut report, on_event);
         }
@@ -111,9 +109,7 @@ pub(crate) fn run(context: &Context, plan: Plan, on_event: &mut dyn FnMut(Event)
             );
         }
     }
-    if report.fatal.is_none() && context.cancel.is_cancelled() {
-        report.fatal = Some(Error::interrupted());
-    }
+    report.note_interruption(context.cancel);
     if report.fatal.is_some() {
         // Nothing more.
     } else if report.failed > unswept {
@@ -134,7 +130,7 @@ const WORTH: u64 = 4;
 const FEWEST: usize = 16;
 
 fn all<M: Mover>(
-    context: &Context,
+    context: &RunContext,
     mover: &M,
     direction: Direction,
     transfers: Vec<Transfer>,
@@ -151,10 +147,10 @@ fn all<M: Mover>(
     let requests = requests.fold(0u64, u64::saturating_add);
     let enough = usize::try_from(requests / WORTH).unwrap_or(usize::MAX).max(FEWEST);
     let workers = context.config.transfer.workers.min(enough);
-    context.client.begin(workers);
+    context.client.start_phase(workers);
     let mut course = Course::new(context, mover, direction, transfers, report, on_event);
     (course.on_event)(Event::Stage(Stage::Transferring(course.total)));
-    drive(workers, &mut course, &|job| perform(context, mover, job));
+    worker_pool::run(workers, &mut course, &|job| perform(context, mover, job));
     let published = direction == Direction::Restore && report.transferred.entries > 0;
     if published && let Err(error) = context.sync() {
         // The bytes are there, but the names may not outlive a power cut.
@@ -162,7 +158,7 @@ fn all<M: Mover>(
     }
 }
 
-fn perform<M: Mover>(context: &Context, mover: &M, job: Job<M::Large>) -> Outcome<M::Large> {
+fn perform<M: Mover>(context: &RunContext, mover: &M, job: Job<M::Large>) -> Outcome<M::Large> {
     match job {
         Job::Publish(batch) => {
             let synced = context.sync();
@@ -171,9 +167,9 @@ fn perform<M: Mover>(context: &Context, mover: &M, job: Job<M::Large>) -> Outcom
         Job::Few(transfers) => {
             let mut tried = Vec::with_capacity(transfers.len());
             let mut transfers = transfers.into_iter();
-            let mut nearby = Nearby::default();
+            let mut cache = ParentCache::default();
             for transfer in transfers.by_ref() {
-                let moved = mover.whole(&transfer, &mut nearby);
+                let moved = mover.whole(&transfer, &mut cache);
                 // What is out of reach, or asks to slow down, is so for the others, too.
                 let is_last = moved.as_ref().is_err_and(|error| {
                     let cause = error.cause();
@@ -198,33 +194,33 @@ fn perform<M: Mover>(context: &Context, mover: &M, job: Job<M::Large>) -> Outcom
 
 /// Gives whole files their names, once their bytes are on the disk: a name never stands for less.
 fn publish(
-    context: &Context,
+    context: &RunContext,
     mut batch: Vec<(Transfer, Moved)>,
     synced: &Result<()>,
 ) -> Vec<(Transfer, Result<Moved>)> {
     batch.sort_unstable_by(|(a, _), (b, _)| a.path().cmp(b.path()));
     let fail = |path: &str, cause| Error::new("download", path, cause);
-    let publish = |transfer: &Transfer, moved: Moved, nearby: &mut Nearby| {
+    let publish = |transfer: &Transfer, moved: Moved, cache: &mut ParentCache| {
         let Some(complete) = &moved.complete else { return Ok(moved) };
         if let Err(error) = synced {
             context.root.discard(complete);
-            return Err(error.repeated());
+            return Err(error.clone());
         }
-        let published = context.root.publish(complete, nearby);
+        let published = context.root.publish(complete, cache);
         published.map(|()| moved).map_err(|cause| fail(transfer.path(), cause))
     };
     let mut published = Vec::with_capacity(batch.len());
     let mut batch = batch.into_iter().peekable();
     while let Some((first, _)) = batch.peek() {
-        let dir = names::split(first.path()).0.to_owned();
-        let (begin, mut nearby) = (published.len(), Nearby::default());
+        let dir = paths::split(first.path()).0.to_owned();
+        let (begin, mut cache) = (published.len(), ParentCache::default());
         while let Some((transfer, moved)) =
-            batch.next_if(|(transfer, _)| names::split(transfer.path()).0 == dir)
+            batch.next_if(|(transfer, _)| paths::split(transfer.path()).0 == dir)
         {
-            let result = publish(&transfer, moved, &mut nearby);
+            let result = publish(&transfer, moved, &mut cache);
             published.push((transfer, result));
         }
-        if !context.root.is_in_place(&nearby) {
+        if !context.root.is_in_place(&cache) {
             for (transfer, result) in published[begin..].iter_mut().filter(|(_, r)| r.is_ok()) {
                 let why = Cause::Changed("its directory was moved away meanwhile");
                 *result = Err(fail(transfer.path(), why));

@@ -13,20 +13,23 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Context, Moved, Mover, part_range, part_size};
+use super::{Moved, Mover, RunContext};
 use crate::{
-    entry::{self, ETag, Timestamp},
     error::{Cause, Error, Result},
+    local::{FileState, ParentCache},
+    model::{entry, etag::ETag, time::Timestamp},
     plan::Transfer,
-    root::{Nearby, State},
-    s3::{ListedPart, OpenUpload, Payload, UploadedPart},
+    s3::{
+        ListedPart, OpenUpload, Payload, UploadedPart,
+        parts::{part_range, part_size},
+    },
 };
 
 /// Files up to this size are read into memory once rather than from the page cache twice.
 const SMALL: u64 = 256 << 10;
 
 pub(super) struct Uploader<'a> {
-    pub context: &'a Context<'a>,
+    pub context: &'a RunContext<'a>,
     /// Uploads that were cut off, by the paths of their files.
     pub cut_off: HashMap<String, OpenUpload>,
 }
@@ -37,7 +40,7 @@ pub(super) struct Upload {
     key: String,
     upload_id: String,
     file: File,
-    state: State,
+    state: FileState,
     part_size: u64,
     parts: Mutex<Vec<Option<UploadedPart>>>,
     /// What the server already has, by part number.
@@ -53,7 +56,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const CHANGED: Cause = Cause::Changed("the file was changed while it was read");
 
 impl Uploader<'_> {
-    fn open(&self, transfer: &Transfer) -> Result<(File, State), Cause> {
+    fn open(&self, transfer: &Transfer) -> Result<(File, FileState), Cause> {
         let source = transfer.file.as_ref().map_or(Path::new(transfer.path()), entry::File::source);
         Ok(self.context.root.read(source)?)
     }
@@ -67,7 +70,7 @@ impl Uploader<'_> {
                 let ended = Timestamp::from(SystemTime::now());
                 let now = self.open(transfer).map_err(fail)?.1;
                 if now == state {
-                    self.context.moved.fetch_add(state.size, Ordering::Relaxed);
+                    self.context.bytes_done.fetch_add(state.size, Ordering::Relaxed);
                     return Ok(Moved { bytes: state.size, checked: true, complete: None });
                 }
                 // It goes on changing. A change from now on is younger than the object, and the next
@@ -90,14 +93,14 @@ impl Uploader<'_> {
     fn take_up(
         &self,
         transfer: &Transfer,
-        state: State,
+        state: FileState,
         key: &str,
     ) -> Result<Option<(String, HashMap<u32, ListedPart>)>> {
         let Some(cut_off) = self.cut_off.get(transfer.path()) else { return Ok(None) };
         let client = &self.context.client;
         // S3 gives the object the time when its upload began: one begun before the file's last change
         // would look older than the file for ever.
-        let margin = i64::try_from(client.skew()).unwrap_or(i64::MAX).saturating_add(1_000_000_000);
+        let margin = i64::try_from(client.clock_margin()).unwrap_or(i64::MAX);
         let changed = state.modified.nanos().saturating_add(margin);
         if cut_off.initiated.nanos() > changed
             && let Ok(listed) = client.list_parts(key, &cut_off.upload_id)
@@ -126,7 +129,7 @@ impl Uploader<'_> {
     }
 
     /// Stores a file as it is now. `false` where it was just being written, and nothing was sent.
-    fn put(&self, transfer: &Transfer, file: &File, state: State) -> Result<bool> {
+    fn put(&self, transfer: &Transfer, file: &File, state: FileState) -> Result<bool> {
         let key = self.context.key(transfer.path());
         if state.size > SMALL {
             let put =
@@ -136,13 +139,13 @@ impl Uploader<'_> {
                 other => other.map(|()| true),
             };
         }
-        let fail = |error| Error::new("upload", transfer.path(), Cause::Io(error));
+        let fail = |error| Error::new("upload", transfer.path(), Cause::from(error));
         let mut body = vec![0; usize::try_from(state.size).unwrap_or(0)];
         match file.read_exact_at(&mut body, 0) {
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
             other => other.map_err(fail)?,
         }
-        if State::of(file).map_err(fail)? != state {
+        if FileState::of(file).map_err(fail)? != state {
             return Ok(false);
         }
         self.context.client.put(&key, Payload::Bytes(&body)).map(|()| true)
@@ -152,7 +155,7 @@ impl Uploader<'_> {
 impl Mover for Uploader<'_> {
     type Large = Upload;
 
-    fn whole(&self, transfer: &Transfer, _: &mut Nearby) -> Result<Moved> {
+    fn whole(&self, transfer: &Transfer, _: &mut ParentCache) -> Result<Moved> {
         self.small(transfer)
     }
 
@@ -199,13 +202,13 @@ impl Mover for Uploader<'_> {
         if let Some(slot) = usize::try_from(index).ok().and_then(|index| parts.get_mut(index)) {
             *slot = Some(part);
         }
-        self.context.moved.fetch_add(len, Ordering::Relaxed);
+        self.context.bytes_done.fetch_add(len, Ordering::Relaxed);
         Ok(())
     }
 
     fn finish(&self, upload: &Upload) -> Result<Moved> {
         let fail = |cause| Error::new("upload", upload.transfer.path(), cause);
-        if State::of(&upload.file).map_err(|error| fail(error.into()))? != upload.state {
+        if FileState::of(&upload.file).map_err(|error| fail(error.into()))? != upload.state {
             return Err(fail(CHANGED));
         }
         let parts: Option<Vec<UploadedPart>> = {

@@ -42,7 +42,9 @@ fn where_a_server_sends_those_who_ask_the_wrong_one_is_said() {
     let elsewhere = "https://store.example.net/bucket?list-type=2";
     world.store().fault(Fault::on("*").status(308, "").header("location", elsewhere));
     let run = world.expect(1, "backup dir BUCKET --yes");
-    run.assert_says("the server answered 308: ask https://store.example.net/bucket instead\n");
+    run.assert_says(
+        "the server responded with 308: ask https://store.example.net/bucket instead\n",
+    );
     assert_eq!(world.store().requests().len(), 1);
 }
 

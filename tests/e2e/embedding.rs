@@ -53,7 +53,7 @@ fn plan_then_execute_with_events_on_the_callers_thread() {
     let report = keeper.execute(plan, &mut on_event).unwrap();
     assert_eq!(
         (report.transferred.entries, report.deleted, report.exit_code()),
-        (2, 1, exit::DONE)
+        (2, 1, exit::SUCCESS)
     );
     assert_eq!(world.store().keys(), ["p/a", "p/b"]);
     transferred.sort();
@@ -61,11 +61,11 @@ fn plan_then_execute_with_events_on_the_callers_thread() {
     assert_eq!(deleted, ["gone"]);
     assert!(matches!(
         stages[..],
-        [Stage::Looking, Stage::Transferring(_), Stage::Deleting { entries: 1 }]
+        [Stage::Scanning, Stage::Transferring(_), Stage::Deleting { entries: 1 }]
     ));
     let progress = last_progress.unwrap();
     assert_eq!((progress.done, progress.total), (report.transferred, report.transferred));
-    assert_eq!(keeper.verify(false, &mut |_| {}).unwrap().exit_code(), exit::DONE);
+    assert_eq!(keeper.verify(false, &mut |_| {}).unwrap().exit_code(), exit::SUCCESS);
     let again = keeper.plan(Direction::Backup, &mut |_| {}).unwrap();
     assert!(again.is_empty());
 }
@@ -145,7 +145,7 @@ fn a_plan_is_carried_out_only_where_it_was_made() {
     assert_eq!(other_store.store().keys(), ["one/gone"]);
     let plan = one.plan(Direction::Backup, &mut |_| {}).unwrap();
     let same = Keeper::new(config(&world, "src", "one")).unwrap();
-    assert_eq!(same.execute(plan, &mut |_| {}).unwrap().exit_code(), exit::DONE);
+    assert_eq!(same.execute(plan, &mut |_| {}).unwrap().exit_code(), exit::SUCCESS);
 }
 
 #[test]
@@ -191,11 +191,11 @@ fn two_runs_in_one_directory_keep_out_of_each_others_way() {
         assert!(matches!(refused.cause(), Cause::Refused(Refusal::Busy(_))), "{refused}");
         assert_eq!(refused.exit_code(), exit::REFUSED);
         release.send(()).unwrap();
-        assert_eq!(run.join().unwrap().exit_code(), exit::DONE);
+        assert_eq!(run.join().unwrap().exit_code(), exit::SUCCESS);
     });
     assert_eq!(files(&world.path("src")).len(), 1, "no lock file is left");
     let plan = second.plan(Direction::Backup, &mut |_| {}).unwrap();
-    assert_eq!(second.execute(plan, &mut |_| {}).unwrap().exit_code(), exit::DONE);
+    assert_eq!(second.execute(plan, &mut |_| {}).unwrap().exit_code(), exit::SUCCESS);
 }
 
 #[test]

@@ -277,7 +277,7 @@ fn a_range_that_nobody_asked_for_is_not_taken_for_the_one_that_was() {
     assert!(files(&world.path("back"))["large"] == body);
     world.store().fault(wrong());
     let run = world.expect(2, "restore BUCKET never --yes --part-size 5MiB --retries 1");
-    run.assert_says("download large: the server's answer can't be understood: bytes 0-5242879/");
+    run.assert_says("download large: the server's response cannot be understood: bytes 0-5242879/");
     assert!(files(&world.path("never")).is_empty());
 }
 

@@ -122,7 +122,7 @@ fn keys_that_climb_are_named_and_neither_written_nor_deleted() {
         let expect_named = |line: &str| {
             let done = world.expect(2, line);
             for key in CLIMBING {
-                done.assert_says(&format!("left out: {}: the key has", s3keep::Shown(key)));
+                done.assert_says(&format!("skipped: {}: the key has", s3keep::Escaped(key)));
             }
             watch.assert_untouched();
             done
@@ -199,11 +199,11 @@ fn planted_links_lead_nobody_out() {
     for links in ["", " --links skip", " --links follow"] {
         let done = world.expect(2, &format!("restore BUCKET tree --yes{links}"));
         for name in ["link", "absolute", "twice", "file", "a/link", "dangling"] {
-            done.assert_says(&format!("left out: {name}: a symbolic link"));
+            done.assert_says(&format!("skipped: {name}: a symbolic link"));
             assert!(world.path("tree").join(name).is_symlink(), "{name}");
         }
         for key in under {
-            done.assert_says(&format!("left out: {key}: "));
+            done.assert_says(&format!("skipped: {key}: "));
         }
         assert_eq!(files(&world.path("tree")), as_tree([("a/fine", "evil"), ("mine", "evil")]));
         watch.assert_untouched();
@@ -255,7 +255,7 @@ fn a_directory_swapped_for_a_link_leads_no_download_out() {
         assert!(!left.contains_key("moved/1"));
 
         // The next run finds the link in its way, and sweeps what could not be found before.
-        world.expect(2, &line).assert_says("left out: d: a symbolic link that leads out");
+        world.expect(2, &line).assert_says("skipped: d: a symbolic link that leads out");
         watch.assert_untouched();
         assert!(temporary_files(&world.path("tree")).is_empty());
     }
@@ -510,7 +510,7 @@ fn a_file_deeper_than_any_key_is_named_and_nothing_is_changed() {
             done.assert_says(&format!("1 keys are longer than 1000 bytes:\n  {bottom}\n"));
         }
     }
-    world.expect(2, "verify tree BUCKET").assert_says(&format!("left out: {bottom}: the key"));
+    world.expect(2, "verify tree BUCKET").assert_says(&format!("skipped: {bottom}: the key"));
     world.expect(0, "cleanup tree").assert_says("0 empty directories removed");
     assert_eq!(world.store().keys(), ["gone"]);
     assert_eq!(files(&world.path("tree")), before);
@@ -544,8 +544,8 @@ fn what_is_deeper_than_the_system_takes_is_named_and_left_alone() {
     world.write("tree/gone", "gone");
     let expect = |line: &str| {
         let done = world.expect(2, line);
-        done.assert_says(&format!("left out: {name}/{name}"));
-        done.assert_says("it can't be read: File name too long");
+        done.assert_says(&format!("skipped: {name}/{name}"));
+        done.assert_says("it cannot be read: File name too long");
         done
     };
     expect("backup tree BUCKET --yes").assert_says("2 uploaded");
@@ -726,20 +726,20 @@ fn a_directory_that_may_not_be_read_shields_its_objects() {
         nobody.own("tree");
         nobody.set_mode("tree/locked", mode);
         let done = nobody.expect(2, "backup tree BUCKET --yes");
-        done.assert_says("left out: locked");
-        done.assert_says("it can't be read: Permission denied");
+        done.assert_says("skipped: locked");
+        done.assert_says("it cannot be read: Permission denied");
         done.assert_says("1 uploaded");
         done.assert_says("3 deleted");
         let mut kept = vec!["fine"];
         kept.extend(shielded);
         assert_eq!(world.store().keys(), kept, "{mode:o}");
-        nobody.expect(2, "verify tree BUCKET").assert_says("left out: locked");
+        nobody.expect(2, "verify tree BUCKET").assert_says("skipped: locked");
 
         // Nor does a restore do anything there.
         world.store().put("new", b"new");
         world.store().remove("fine");
         let done = nobody.expect(2, "restore BUCKET tree --yes");
-        done.assert_says("left out: locked");
+        done.assert_says("skipped: locked");
         done.assert_says("1 downloaded");
         done.assert_says("1 deleted");
         nobody.set_mode("tree/locked", 0o755);
@@ -814,8 +814,8 @@ fn a_cleanup_removes_what_it_may() {
     nobody.set_mode("tree/names", 0o444);
     let done = nobody.expect(2, "cleanup tree");
     done.assert_says("remove directory ro/empty: Permission denied");
-    done.assert_says("left out: locked: it can't be read: Permission denied");
-    done.assert_says("left out: names/empty: it can't be read: Permission denied");
+    done.assert_says("skipped: locked: it cannot be read: Permission denied");
+    done.assert_says("skipped: names/empty: it cannot be read: Permission denied");
     done.assert_says("3 empty directories removed, 1 failed");
     assert!(!world.path("tree/free").exists() && world.path("tree/ro/empty").exists());
     for dir in ["ro", "locked", "names"] {

@@ -56,7 +56,7 @@ fn an_upload_that_fails_is_aborted_and_the_rest_goes_on() {
     world.store().put("gone", b"stays while something failed");
     world.store().fault(Fault::on("UploadPart").part(3).status(500, "InternalError"));
     let run = world.expect(2, &format!("backup src BUCKET {OPTIONS}"));
-    run.assert_says("upload large: the server answered 500 InternalError");
+    run.assert_says("upload large: the server responded with 500 InternalError");
     run.assert_says("1 uploaded");
     run.assert_says("1 deletions were not made");
     assert_eq!(world.store().keys(), ["gone", "small"]);

@@ -237,10 +237,10 @@ fn an_answer_that_ends_early() {
         row("Content-Length too large", LONGER, &[GET], Done, Entry("")),
         // All of the range came, and then nothing more.
         one("Content-Length too large", LONGER, &[GET_RANGE], Done),
-        row("Content-Length too small", SHORTER, &LIST, Done, Nothing("can't be understood")),
+        row("Content-Length too small", SHORTER, &LIST, Done, Nothing("cannot be understood")),
         row("Content-Length too small", SHORTER, &documents, Done, Entry("")),
         row("Content-Length too small", SHORTER, &data, Done, Entry("")),
-        row("truncated", TRUNCATED, &LIST, Done, Nothing("can't be understood")),
+        row("truncated", TRUNCATED, &LIST, Done, Nothing("cannot be understood")),
         row("truncated", TRUNCATED, &documents, Done, Entry("")),
         row("truncated", TRUNCATED, &data, Done, Entry("")),
     ]);
@@ -273,7 +273,7 @@ fn answers_that_are_not_s3s() {
     const EMPTY: fn(Fault) -> Fault = |fault| fault.body("");
     const BYTES: fn(Fault) -> Fault = |fault| fault.body(vec![0xff; 1 << 20]);
     const REPEATED: fn(Fault) -> Fault = |fault| fault.body(page(TOKENS[0])).times(20);
-    let unclear = "can't be understood";
+    let unclear = "cannot be understood";
     let documents = [CREATE, DELETE_MANY];
     play(&[
         row("HTML", HTML, &LIST, Done, Nothing(unclear)),

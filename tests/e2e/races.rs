@@ -47,7 +47,7 @@ fn a_file_that_vanishes_while_it_is_looked_at_is_named_and_keeps_its_object() {
     others.for_each(|name| world.write(&format!("src/{name}"), "file"));
 
     let report = keeper.execute(plan, &mut |_| {}).unwrap();
-    assert_eq!((report.exit_code(), report.failed), (exit::PARTLY, 0));
+    assert_eq!((report.exit_code(), report.failed), (exit::PARTIAL, 0));
     assert!(world.store().get("gone").is_none());
     for name in vanished {
         assert_eq!(world.store().get(&name).expect("it is kept").body, "object");

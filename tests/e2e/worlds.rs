@@ -886,7 +886,7 @@ fn a_run_does_what_its_plan_says_and_a_plan_does_nothing() {
         });
         prop_assert_eq!((transferred, deleted), planned);
         prop_assert_eq!((failed, report.failed, report.withheld), (0, 0, 0));
-        let code = if left_out.is_empty() { exit::DONE } else { exit::PARTLY };
+        let code = if left_out.is_empty() { exit::SUCCESS } else { exit::PARTIAL };
         prop_assert_eq!((report.exit_code(), report.skipped), (code, left_out));
         world.check_outside()
     });
@@ -1036,7 +1036,7 @@ fn failures_destroy_nothing_and_are_named_and_the_next_run_makes_up_for_them() {
 
             store.clear_faults();
             let done = world.run(&world.dir, direction);
-            let code = if done.report.skipped.is_empty() { exit::DONE } else { exit::PARTLY };
+            let code = if done.report.skipped.is_empty() { exit::SUCCESS } else { exit::PARTIAL };
             prop_assert_eq!(done.report.exit_code(), code);
             let plan = world.plan(&world.dir, direction);
             let again: Paths = &transfers(&plan) | &deletions(&plan);
@@ -1117,7 +1117,7 @@ impl World<'_> {
         prop_assert_eq!(subjects, missing);
         prop_assert_eq!(report.withheld, withheld);
         let wrong = *failed > 0 || withheld > 0 || !report.skipped.is_empty();
-        prop_assert_eq!(report.exit_code(), if wrong { exit::PARTLY } else { exit::DONE });
+        prop_assert_eq!(report.exit_code(), if wrong { exit::PARTIAL } else { exit::SUCCESS });
         Ok(())
     }
 }

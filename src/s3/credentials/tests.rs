@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 use super::*;
 
 const SECRET: &str = "sEcReT/Key+0";

@@ -130,7 +130,7 @@ fn json_lines_say_what_the_text_says() {
         (of("delete")["path"].as_str(), of("delete")["size"].as_u64()),
         (Some("gone"), Some(5))
     );
-    assert_eq!(of("left out")["path"], "dangling");
+    assert_eq!(of("skipped")["path"], "dangling");
     assert_eq!(of("plan")["transfer"]["entries"], 1);
     let summary = of("summary");
     assert_eq!((summary["deleted"].as_u64(), summary["exit_code"].as_u64()), (Some(1), Some(2)));

@@ -24,7 +24,7 @@ fn links_to_files_inside_count_as_files_and_the_others_are_named() {
     for line in [
         "to-dir: a symbolic link to a directory (--links follow enters it)",
         "out: a symbolic link that leads out of the directory",
-        "dangling: a symbolic link to nothing",
+        "dangling: a symbolic link whose target does not exist",
         "loop: a symbolic link that leads back to itself",
         "dir/up: a symbolic link to a directory",
     ] {
@@ -56,8 +56,8 @@ fn nothing_is_restored_through_a_link() {
     symlink("real", world.path("dst/inside")).unwrap();
     symlink("real/file", world.path("dst/to-file")).unwrap();
     let run = world.expect(2, "restore BUCKET dst --yes --no-delete");
-    run.assert_says("link/file: link, which was left out, is in the way");
-    run.assert_says("inside/file: inside, which was left out, is in the way");
+    run.assert_says("link/file: link, which was skipped, is in the way");
+    run.assert_says("inside/file: inside, which was skipped, is in the way");
     assert_eq!(fs::read(world.path("outside/file")).unwrap(), b"precious");
     assert_eq!(fs::read(world.path("dst/real/file")).unwrap(), b"precious");
     // The link itself gives way to the file that has its name.
@@ -214,7 +214,7 @@ fn cleanup_names_the_directories_that_it_does_not_look_into() {
     fs::write(world.path("dir/full").join(OsStr::from_bytes(b"f\xff")), "file").unwrap();
     fs::create_dir_all(world.path("dir/empty").join(OsStr::from_bytes(b"d\xff"))).unwrap();
     let run = world.expect(2, "cleanup dir");
-    run.assert_says("empty/d\u{fffd}: the directory's name is not UTF-8");
+    run.assert_says("empty/d\u{fffd}: the name of the directory is not UTF-8");
     assert!(!run.stderr.contains("full"), "{run:?}");
     fs::remove_dir(world.path("dir/empty").join(OsStr::from_bytes(b"d\xff"))).unwrap();
     world.expect(0, "cleanup dir").assert_says("1 empty directories removed");

@@ -145,7 +145,7 @@ fn what_cannot_travel_is_named_and_the_rest_goes_on() {
     let odd = world.path("src").join(OsStr::from_bytes(b"caf\xe9"));
     std::fs::write(&odd, "not UTF-8").unwrap();
     let run = world.expect(2, "backup src BUCKET --yes");
-    run.assert_says("left out: caf\u{fffd}: the name is not UTF-8");
+    run.assert_says("skipped: caf\u{fffd}: the name is not UTF-8");
     run.assert_says("1 uploaded");
     assert_eq!(world.keys(), ["fine"]);
 }

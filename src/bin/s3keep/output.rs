@@ -1,0 +1,299 @@
+//! What a person or a script gets to see: results on standard output, as text or as JSON lines;
+//! progress, warnings and errors on standard error.
+
+use std::{
+    fmt::Display,
+    io::{self, BufWriter, IsTerminal, Write},
+};
+
+use anyhow::{Context, Result};
+use bytesize::ByteSize;
+use indicatif::{ProgressBar, ProgressStyle};
+use s3keep::{
+    Cleanup, Direction, Error, Escaped, Event, Plan, Report, Skipped, Stage, Verification,
+};
+use serde_json::json;
+
+use crate::cli::Output;
+
+/// Writes results. Neither a reader that has gone (`| head`) nor a full disk is a reason to stop.
+pub struct Printer {
+    output: Output,
+    out: BufWriter<io::Stdout>,
+    /// Why results could not be written, where somebody waits for them.
+    lost: Option<io::Error>,
+    progress: ProgressBar,
+}
+
+impl Printer {
+    pub fn new(output: Output) -> Printer {
+        let progress = ProgressBar::hidden();
+        Printer { output, out: BufWriter::new(io::stdout()), lost: None, progress }
+    }
+
+    /// One result, in the one form or the other: there may be a million of them.
+    fn line(&mut self, text: impl Display, json: impl FnOnce() -> serde_json::Value) {
+        let written = match (self.output.json, self.output.quiet) {
+            (true, _) => writeln!(self.out, "{}", json()),
+            (false, true) => Ok(()),
+            (false, false) => writeln!(self.out, "{text}"),
+        };
+        self.note(written);
+    }
+
+    fn flush(&mut self) {
+        let flushed = self.out.flush();
+        self.note(flushed);
+    }
+
+    fn note(&mut self, written: io::Result<()>) {
+        if let Err(error) = written
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            self.lost.get_or_insert(error);
+        }
+    }
+
+    /// An error if results were lost so far.
+    pub fn told(&mut self) -> Result<()> {
+        self.lost.take().map_or(Ok(()), |error| Err(error).context("write to standard output"))
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.flush();
+        self.progress.suspend(|| say(text));
+    }
+
+    pub fn warning(&mut self, text: &str) {
+        self.warn(&format!("warning: {text}"));
+    }
+
+    /// Shows a plan; in any case, where it is asked about.
+    pub fn plan(&mut self, plan: &Plan, asking: bool) {
+        self.progress.finish_and_clear();
+        let quiet = self.output.quiet;
+        self.output.quiet &= !asking;
+        let verb = verb(plan.direction);
+        for transfer in &plan.transfers {
+            let (size, reason) = (transfer.size(plan.direction), transfer.reason.as_str());
+            self.line(
+                format_args!(
+                    "{verb:8}  {reason:7}  {:>10}  {}",
+                    ByteSize(size),
+                    Escaped(transfer.path())
+                ),
+                || json!({"type": verb, "path": transfer.path(), "size": size, "reason": reason}),
+            );
+        }
+        for deletion in &plan.deletions {
+            let size = deletion.size;
+            self.line(
+                format_args!(
+                    "{:8}  {:7}  {:>10}  {}",
+                    "delete",
+                    "",
+                    ByteSize(size),
+                    Escaped(&deletion.path)
+                ),
+                || json!({"type": "delete", "path": &*deletion.path, "size": size}),
+            );
+        }
+        for path in &plan.leftovers {
+            self.line(
+                format_args!("{:8}  {:7}  {:>10}  {}", "sweep", "", "", Escaped(path)),
+                || json!({"type": "sweep", "path": path}),
+            );
+        }
+        self.skipped(&plan.skipped);
+        let transferred = plan.transferred();
+        let text = format!(
+            "{} to {verb} ({}), {} to delete, {} unchanged ({}), {} skipped",
+            transferred.entries,
+            ByteSize(transferred.bytes),
+            plan.deletions.len(),
+            plan.kept.entries,
+            ByteSize(plan.kept.bytes),
+            plan.skipped.len(),
+        );
+        self.line(text, || json!({
+            "type": "plan", "direction": direction(plan.direction), "transfer": transferred,
+            "delete": plan.deletions.len(), "unchanged": plan.kept, "skipped": plan.skipped.len(),
+        }));
+        self.output.quiet = quiet;
+        self.flush();
+    }
+
+    fn skipped(&mut self, skipped: &[Skipped]) {
+        // All of them, however many: the one that is not named is the one that is missed.
+        for entry in skipped {
+            if self.output.json {
+                self.line("", || {
+                    json!({
+                        "type": "skipped", "path": entry.path, "reason": entry.reason.to_string(),
+                    })
+                });
+            }
+            self.warn(&format!("skipped: {entry}"));
+        }
+    }
+
+    /// Takes in what a run says while it goes on.
+    pub fn event(&mut self, event: Event) {
+        match event {
+            Event::Stage(stage) => self.stage(stage),
+            Event::Progress(progress) => self.progress.set_position(progress.done.bytes),
+            Event::Failed(error) => self.failure(error),
+            _ => {}
+        }
+    }
+
+    fn stage(&mut self, stage: Stage) {
+        self.progress.finish_and_clear();
+        let style = |template: &str| {
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+        };
+        if self.output.quiet || !io::stderr().is_terminal() {
+            return;
+        }
+        self.progress = match stage {
+            Stage::Transferring(total) => {
+                let template = "{bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta}  {wide_bar}";
+                ProgressBar::new(total.bytes).with_style(style(template))
+            }
+            Stage::Scanning => ProgressBar::new_spinner().with_message("looking at both sides"),
+            Stage::Comparing { entries, .. } => ProgressBar::new_spinner()
+                .with_message(format!("comparing the content of {entries} files")),
+            Stage::Deleting { entries } => {
+                ProgressBar::new_spinner().with_message(format!("deleting {entries} entries"))
+            }
+        };
+        self.progress.enable_steady_tick(std::time::Duration::from_millis(200));
+    }
+
+    fn failure(&mut self, error: &Error) {
+        if self.output.json {
+            self.line("", || {
+                json!({
+                    "type": "failure", "subject": error.subject(), "message": error.to_string(),
+                })
+            });
+        }
+        self.warn(&error.to_string());
+    }
+
+    pub fn report(&mut self, report: &Report) {
+        self.progress.finish_and_clear();
+        if report.withheld > 0 {
+            self.warn(&format!(
+                "{} deletions were not made because not everything was transferred",
+                report.withheld
+            ));
+        }
+        let verb = match report.direction {
+            Direction::Backup => "uploaded",
+            Direction::Restore => "downloaded",
+        };
+        let mut text = format!(
+            "{} {verb} ({}), {} deleted, {} unchanged, {} skipped, {} failed, in {}",
+            report.transferred.entries,
+            ByteSize(report.transferred.bytes),
+            report.deleted,
+            report.kept.entries,
+            report.skipped.len(),
+            report.failed,
+            humantime::format_duration(round(report.elapsed)),
+        );
+        if report.unchecked > 0 {
+            text += &format!("; {} could not be checked against a checksum", report.unchecked);
+        }
+        self.line(text, || {
+            json!({
+                "type": "summary", "direction": direction(report.direction),
+                "transferred": report.transferred, "deleted": report.deleted,
+                "unchanged": report.kept, "skipped": report.skipped.len(),
+                "failed": report.failed, "withheld": report.withheld, "unchecked": report.unchecked,
+                "ended_by": report.fatal.as_ref().map(Error::to_string),
+                "seconds": report.elapsed.as_secs_f64(), "exit_code": report.exit_code(),
+            })
+        });
+        self.flush();
+    }
+
+    pub fn verification(&mut self, found: &Verification) {
+        self.progress.finish_and_clear();
+        // To be told nothing is to be told that there is none.
+        let quiet = std::mem::take(&mut self.output.quiet);
+        for (path, difference) in &found.differences {
+            let difference = difference.as_str();
+            self.line(
+                format_args!("{difference:11}  {}", Escaped(path)),
+                || json!({"type": "difference", "path": path, "difference": difference}),
+            );
+        }
+        self.output.quiet = quiet;
+        self.skipped(&found.skipped);
+        let unknown =
+            found.differences.iter().filter(|(_, d)| *d == s3keep::Difference::Unknown).count();
+        let text = format!(
+            "{} the same ({}), {} different, {unknown} unknown, {} skipped, {} failed",
+            found.same.entries,
+            ByteSize(found.same.bytes),
+            found.differences.len() - unknown,
+            found.skipped.len(),
+            found.failures.len(),
+        );
+        self.line(text, || json!({
+            "type": "summary", "same": found.same, "different": found.differences.len() - unknown,
+            "unknown": unknown, "skipped": found.skipped.len(), "failed": found.failures.len(),
+            "exit_code": found.exit_code(),
+        }));
+        self.flush();
+    }
+
+    pub fn cleanup(&mut self, cleanup: &Cleanup, mock: bool) {
+        for path in &cleanup.removed {
+            self.line(
+                format_args!("remove  {}", Escaped(path)),
+                || json!({"type": "remove", "path": path}),
+            );
+        }
+        self.skipped(&cleanup.skipped);
+        let verb = if mock { "to remove" } else { "removed" };
+        let text = format!(
+            "{} empty directories {verb}, {} failed",
+            cleanup.removed.len(),
+            cleanup.failures.len()
+        );
+        self.line(text, || {
+            json!({
+                "type": "summary", "removed": cleanup.removed.len(), "mock": mock,
+                "failed": cleanup.failures.len(), "exit_code": cleanup.exit_code(),
+            })
+        });
+        self.flush();
+    }
+}
+
+/// Writes a line to standard error. A reader that has gone is no reason to stop.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "s3keep: {text}");
+}
+
+fn verb(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Backup => "upload",
+        Direction::Restore => "download",
+    }
+}
+
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Backup => "backup",
+        Direction::Restore => "restore",
+    }
+}
+
+/// To a hundredth of a second: what a person wants to know.
+fn round(time: std::time::Duration) -> std::time::Duration {
+    std::time::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX) / 10 * 10)
+}

@@ -1,0 +1,80 @@
+//! Comparing a local file with the proof of an object's content.
+
+use std::fs::File as OpenFile;
+
+use crate::{
+    cancel::Cancel,
+    content::{multipart_etag, proof::Proof},
+    error::{Cause, Error, Result},
+    local::{FileState, Root},
+    model::entry::File,
+    s3::Payload,
+};
+
+/// The result of comparing a file with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Same,
+    Different,
+    /// The proof is not conclusive.
+    Unknown,
+}
+
+/// Reads `size` bytes of `file` and compares them with `proof`. `part_size` is the part size that
+/// s3keep itself would use for an upload.
+pub(crate) fn compare(
+    file: &OpenFile,
+    size: u64,
+    proof: &Proof,
+    part_size: u64,
+    cancel: &Cancel,
+) -> Result<Comparison, Cause> {
+    let content = Payload::File { file, offset: 0, len: size };
+    if let Some(mut hasher) = proof.hasher() {
+        content.for_each_chunk(cancel, |bytes| hasher.update(bytes))?;
+        let is_same = proof.matches(&hasher.finish());
+        return Ok(if is_same { Comparison::Same } else { Comparison::Different });
+    }
+    let Proof::Parts(md5, parts) = proof else { return Ok(Comparison::Unknown) };
+    let mut hashers: Vec<_> = multipart_etag::candidates(size, *parts, part_size).collect();
+    if hashers.is_empty() {
+        return Ok(Comparison::Unknown);
+    }
+    content.for_each_chunk(cancel, |bytes| {
+        hashers.iter_mut().for_each(|hasher| hasher.update(bytes));
+    })?;
+    let is_same = hashers.into_iter().any(|hasher| hasher.finish() == md5);
+    // A mismatch does not prove a difference: the upload may have used another part size.
+    Ok(if is_same { Comparison::Same } else { Comparison::Unknown })
+}
+
+/// Compares a scanned file with `proof`. It is an error if the file changed since the scan.
+pub(crate) fn compare_scanned(
+    root: &Root,
+    file: &File,
+    proof: &Proof,
+    part_size: u64,
+    cancel: &Cancel,
+) -> Result<Comparison> {
+    let open = open(root, file)?;
+    let comparison = compare(&open, file.size, proof, part_size, cancel)
+        .map_err(|cause| Error::new("read", &*file.path, cause))?;
+    check_unchanged(file, &open)?;
+    Ok(comparison)
+}
+
+/// Opens a scanned file.
+pub(crate) fn open(root: &Root, file: &File) -> Result<OpenFile> {
+    let opened = root.read(file.source()).map(|(open, _)| open);
+    opened.map_err(|error| Error::new("read", &*file.path, error))
+}
+
+/// Checks that an open file is still in the state in which it was scanned.
+pub(crate) fn check_unchanged(file: &File, open: &OpenFile) -> Result<()> {
+    let fail = |cause| Error::new("read", &*file.path, cause);
+    match FileState::of(open) {
+        Ok(now) if now == FileState::of_scanned(file) => Ok(()),
+        Ok(_) => Err(fail(Cause::Changed("the file was changed while it was read"))),
+        Err(error) => Err(fail(error.into())),
+    }
+}

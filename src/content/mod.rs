@@ -1,0 +1,14 @@
+//! Comparing the content of a local file with an ETag, a checksum or the object itself.
+
+mod compare;
+mod multipart_etag;
+mod part_sums;
+mod proof;
+mod sink;
+mod undecided;
+
+pub(crate) use compare::{Comparison, check_unchanged, compare, compare_scanned, open};
+pub(crate) use part_sums::PartSums;
+pub(crate) use proof::Proof;
+pub(crate) use sink::CompareSink;
+pub(crate) use undecided::compare_contents;

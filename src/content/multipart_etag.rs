@@ -1,0 +1,92 @@
+//! The ETag of a multipart upload: the MD5 of the parts' MD5s.
+//!
+//! It depends on the part size, which neither a listing nor a HEAD returns. The part sizes of common
+//! tools are tried.
+
+use crate::s3::{Hasher, parts::part_size};
+
+/// The default part sizes of common tools, in MiB.
+const COMMON_PART_SIZES: [u64; 15] =
+    [5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512, 1024];
+
+/// One hasher for each likely part size that divides `size` bytes into exactly `parts` parts.
+/// `preferred` is the part size that s3keep itself would use.
+pub(super) fn candidates(
+    size: u64,
+    parts: u32,
+    preferred: u64,
+) -> impl Iterator<Item = MultipartHasher> {
+    let ours = part_size(size, preferred);
+    let common = COMMON_PART_SIZES.into_iter().map(|mib| mib << 20);
+    std::iter::once(ours)
+        .chain(common.filter(move |common| *common != ours))
+        .filter(move |part| size.div_ceil(*part).max(1) == u64::from(parts))
+        .map(MultipartHasher::new)
+}
+
+/// Computes the MD5 of the MD5s of all parts.
+pub(super) struct MultipartHasher {
+    part_size: u64,
+    /// Bytes that the current part still needs.
+    left: u64,
+    part: Hasher,
+    whole: Hasher,
+}
+
+impl MultipartHasher {
+    fn new(part_size: u64) -> MultipartHasher {
+        MultipartHasher { part_size, left: part_size, part: Hasher::md5(), whole: Hasher::md5() }
+    }
+
+    pub(super) fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left == 0 {
+                self.end_part();
+            }
+            let now = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            self.part.update(&bytes[..now]);
+            self.left -= now as u64;
+            bytes = &bytes[now..];
+        }
+    }
+
+    fn end_part(&mut self) {
+        let part = std::mem::replace(&mut self.part, Hasher::md5());
+        self.whole.update(&part.finish());
+        self.left = self.part_size;
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.end_part();
+        self.whole.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etag_of_a_multipart_upload_is_recomputed() {
+        let mut hasher = MultipartHasher::new(2);
+        hasher.update(b"aab");
+        hasher.update(b"bc");
+        let mut expected = Hasher::md5();
+        for part in [&b"aa"[..], b"bb", b"c"] {
+            let mut md5 = Hasher::md5();
+            md5.update(part);
+            expected.update(&md5.finish());
+        }
+        assert_eq!(hasher.finish(), expected.finish());
+    }
+
+    #[test]
+    fn only_part_sizes_with_the_right_number_of_parts_are_tried() {
+        let sizes = |size, parts| -> Vec<u64> {
+            candidates(size, parts, 16 << 20).map(|hasher| hasher.part_size >> 20).collect()
+        };
+        assert_eq!(sizes(40 << 20, 5), [8]);
+        assert_eq!(sizes(40 << 20, 3), [16, 15]);
+        assert_eq!(sizes(40 << 20, 7), Vec::<u64>::new());
+    }
+}

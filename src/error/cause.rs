@@ -1,0 +1,106 @@
+//! Why an operation failed, and what follows from it.
+
+use std::{io, sync::Arc};
+
+use crate::{
+    error::{credentials::CredentialsError, refusal::Refusal, s3_code},
+    model::escape::Escaped,
+};
+
+/// Why an operation failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A file system call failed.
+    #[error("{0}")]
+    Io(Arc<io::Error>),
+    /// The server could not be reached, or the connection broke or stalled.
+    #[error("{0}")]
+    Network(String),
+    /// The server responded with an error.
+    #[error("{}", describe_response(*status, code, message))]
+    S3 {
+        /// The HTTP status.
+        status: u16,
+        /// The S3 error code, such as `NoSuchKey`. Empty if the response did not contain one.
+        code: String,
+        /// The server's own message.
+        message: String,
+        /// The seconds to wait that the server asked for (`Retry-After`).
+        retry_after: Option<u64>,
+    },
+    /// The response is not one that S3 sends.
+    #[error("the server's response cannot be understood: {0}")]
+    Malformed(String),
+    /// There are no credentials, or they could not be renewed.
+    #[error("{0}")]
+    Credentials(#[from] CredentialsError),
+    /// Settings contradict each other, or cannot be read.
+    #[error("{0}")]
+    Config(String),
+    /// A guard refused the run. Nothing was changed.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The file or object changed after it was scanned or listed.
+    #[error("{0}")]
+    Changed(&'static str),
+    /// The bytes do not match their checksum.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The caller cancelled the run.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Plain words for common S3 errors; the server's own words for the others.
+fn describe_response(status: u16, code: &str, message: &str) -> String {
+    if let Some(explanation) = s3_code::explanation(code) {
+        return format!("{explanation} ({code})");
+    }
+    let mut text = format!("the server responded with {status}");
+    for (separator, part) in [(" ", code), (": ", message)] {
+        if !part.is_empty() {
+            text += &format!("{separator}{}", Escaped(part));
+        }
+    }
+    text
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Cause {
+        Cause::Io(Arc::new(error))
+    }
+}
+
+impl Cause {
+    /// Whether every other operation would fail in the same way, so that the run must end.
+    pub(crate) fn is_fatal(&self) -> bool {
+        match self {
+            Cause::Credentials(_) | Cause::Config(_) | Cause::Interrupted => true,
+            Cause::S3 { code, .. } => s3_code::is_fatal(code),
+            _ => false,
+        }
+    }
+
+    /// Whether the same request may succeed a moment later.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            Cause::Network(_) | Cause::Malformed(_) | Cause::Corrupt(_) => true,
+            Cause::S3 { status, code, .. } => s3_code::is_retryable(*status, code),
+            _ => false,
+        }
+    }
+
+    /// Whether the server asks for fewer requests.
+    pub(crate) fn is_throttling(&self) -> bool {
+        match self {
+            Cause::S3 { status, code, .. } => s3_code::is_throttling(*status, code),
+            _ => false,
+        }
+    }
+
+    /// Whether this is the S3 error `code`.
+    pub(crate) fn is_s3(&self, code: &str) -> bool {
+        matches!(self, Cause::S3 { code: found, .. } if found == code)
+    }
+}

@@ -1,0 +1,112 @@
+//! The error type of every fallible call.
+
+use std::fmt;
+
+use crate::{
+    error::{cause::Cause, refusal::Refusal},
+    model::{bucket_url::InvalidBucketUrl, escape::Escaped},
+};
+
+/// The result of every fallible call of the library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What was being done, to which path, key or bucket, and why it failed.
+///
+/// An error contains no secret: no keys, signatures or request headers.
+#[derive(Clone, Debug)]
+pub struct Error {
+    action: &'static str,
+    subject: String,
+    cause: Cause,
+}
+
+impl Error {
+    pub(crate) fn new(
+        action: &'static str,
+        subject: impl Into<String>,
+        cause: impl Into<Cause>,
+    ) -> Error {
+        match cause.into() {
+            // An interruption concerns the whole run, whichever operation it ended.
+            Cause::Interrupted => Error::interrupted(),
+            cause => Error { action, subject: subject.into(), cause },
+        }
+    }
+
+    pub(crate) fn config(message: impl Into<String>) -> Error {
+        Error::new("", "", Cause::Config(message.into()))
+    }
+
+    pub(crate) fn interrupted() -> Error {
+        Error { action: "", subject: String::new(), cause: Cause::Interrupted }
+    }
+
+    /// The same error with a path in place of the key that the request was for. An error without a
+    /// subject, such as an interruption, stays as it is.
+    pub(crate) fn of_path(self, path: &str) -> Error {
+        if self.action.is_empty() { self } else { Error { subject: path.to_owned(), ..self } }
+    }
+
+    /// The path, key or bucket that the action was about. Empty if there was none.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Why the action failed.
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// Whether everything else would fail in the same way, so that the run ends at once.
+    pub fn is_fatal(&self) -> bool {
+        self.cause.is_fatal()
+    }
+
+    /// The S3 error code, if the server sent one.
+    pub fn code(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::S3 { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether the caller cancelled the run.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self.cause, Cause::Interrupted)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        Error::new("", "", refusal)
+    }
+}
+
+impl From<InvalidBucketUrl> for Error {
+    fn from(invalid: InvalidBucketUrl) -> Error {
+        Error::config(invalid.to_string())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.action, self.subject.as_str()) {
+            ("", "") => write!(f, "{}", self.cause),
+            (action, subject) => write!(f, "{action} {}: {}", Escaped(subject), self.cause),
+        }
+    }
+}
+
+// No `source`: the message already contains the cause, and an error chain would print it twice.
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interruption_has_no_subject() {
+        let error = Error::new("read", "a", Cause::Interrupted).of_path("b");
+        assert_eq!((error.to_string().as_str(), error.subject()), ("interrupted", ""));
+    }
+}

@@ -1,0 +1,98 @@
+//! The error codes of S3 and how s3keep reacts to each: the only place that names them.
+//!
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList>
+
+pub(crate) const ACCESS_DENIED: &str = "AccessDenied";
+pub(crate) const AUTHORIZATION_HEADER_MALFORMED: &str = "AuthorizationHeaderMalformed";
+pub(crate) const NO_SUCH_KEY: &str = "NoSuchKey";
+pub(crate) const NO_SUCH_UPLOAD: &str = "NoSuchUpload";
+pub(crate) const PERMANENT_REDIRECT: &str = "PermanentRedirect";
+pub(crate) const PRECONDITION_FAILED: &str = "PreconditionFailed";
+pub(crate) const SLOW_DOWN: &str = "SlowDown";
+
+/// Whether every other request would fail in the same way.
+pub(crate) fn is_fatal(code: &str) -> bool {
+    matches!(
+        code,
+        "NoSuchBucket"
+            | "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "RequestTimeTooSkewed"
+            | "AccountProblem"
+            | "AllAccessDisabled"
+            | "NotSignedUp"
+            | PERMANENT_REDIRECT
+    )
+}
+
+/// Whether the same request may succeed a moment later.
+///
+/// The list is that of the AWS SDKs' standard retry mode (transient and throttling errors), plus 520
+/// to 524, which Cloudflare sends when it cannot reach a store, and checksum mismatches: a bit that
+/// flipped in transit is unlikely to flip twice.
+pub(crate) fn is_retryable(status: u16, code: &str) -> bool {
+    matches!(status, 408 | 429 | 500 | 502..=504 | 520..=524)
+        || matches!(
+            code,
+            SLOW_DOWN
+                | "InternalError"
+                | "RequestTimeout"
+                | "ServiceUnavailable"
+                | "Throttling"
+                | "ThrottlingException"
+                | "RequestLimitExceeded"
+                | "RequestTimeTooSkewed"
+                | "BadDigest"
+                | "InvalidDigest"
+                | "XAmzContentSHA256Mismatch"
+                | "XAmzContentChecksumMismatch"
+                | "IncompleteBody"
+                | "OperationAborted"
+        )
+}
+
+/// Whether the server asks for fewer requests.
+pub(crate) fn is_throttling(status: u16, code: &str) -> bool {
+    matches!(status, 429 | 503)
+        || matches!(code, SLOW_DOWN | "Throttling" | "ThrottlingException" | "RequestLimitExceeded")
+}
+
+/// Whether newer credentials may help.
+pub(crate) fn is_expired_credentials(code: &str) -> bool {
+    matches!(code, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired")
+}
+
+/// Whether a store may mean that it does not support a request header. The code is empty where the
+/// response had no body to contain one.
+pub(crate) fn may_reject_a_header(code: &str) -> bool {
+    matches!(code, "" | "InvalidArgument" | "InvalidRequest" | "NotImplemented")
+}
+
+/// The code that a response without a body stands for. Responses to HEAD never have a body.
+pub(crate) fn of_status(status: u16) -> &'static str {
+    match status {
+        301 => PERMANENT_REDIRECT,
+        403 => ACCESS_DENIED,
+        404 => NO_SUCH_KEY,
+        412 => PRECONDITION_FAILED,
+        503 => SLOW_DOWN,
+        _ => "",
+    }
+}
+
+/// Plain words for the codes that users meet most often. `None` for all others.
+pub(crate) fn explanation(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "NoSuchBucket" => "the bucket does not exist",
+        "InvalidAccessKeyId" => "the server does not know this access key",
+        "SignatureDoesNotMatch" => "the server rejects the signature: the secret key is wrong",
+        ACCESS_DENIED => "permission denied",
+        "ExpiredToken" => "the credentials have expired",
+        "RequestTimeTooSkewed" => "this machine's clock is too far from the server's",
+        NO_SUCH_KEY => "the object does not exist (any more)",
+        _ => return None,
+    })
+}

@@ -1,0 +1,15 @@
+//! How symbolic links are treated.
+
+/// How a run treats symbolic links in the directory.
+///
+/// No link is followed out of the directory, and nothing is ever written through a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// A link to a file inside the directory counts as that file. Every other link is skipped and named.
+    #[default]
+    Inside,
+    /// As `Inside`, and a link to a directory inside the directory counts as that directory.
+    Follow,
+    /// Every link is skipped and named.
+    Skip,
+}

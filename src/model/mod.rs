@@ -1,0 +1,14 @@
+//! Plain data that every other module uses: entries of both sides, names, times, ETags and counts.
+//!
+//! These files import nothing from the rest of the crate, and no file here does input or output.
+
+pub(crate) mod bucket_url;
+pub(crate) mod count;
+pub(crate) mod direction;
+pub(crate) mod entry;
+pub(crate) mod escape;
+pub(crate) mod etag;
+pub(crate) mod links;
+pub(crate) mod paths;
+pub(crate) mod skip;
+pub(crate) mod time;

@@ -1,0 +1,93 @@
+//! Entries that a run skips, and the reasons.
+
+use std::fmt;
+
+use crate::model::{escape::Escaped, paths::InvalidName};
+
+/// An entry that is neither transferred nor deleted, and why. Every report names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The path below the directory. Bytes that are not UTF-8 are replaced by U+FFFD.
+    pub path: String,
+    /// Why it is skipped.
+    pub reason: SkipReason,
+}
+
+/// Why an entry is skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// The name is not valid on the other side.
+    Name(InvalidName),
+    /// The name is not UTF-8, and a key must be.
+    NotUtf8,
+    /// The name of a directory is not UTF-8. Its content was not read.
+    DirectoryNotUtf8,
+    /// A symbolic link that leads out of the directory.
+    LinkOutside,
+    /// A symbolic link whose target does not exist.
+    LinkDangling,
+    /// A symbolic link that leads back to itself or to a directory above it.
+    LinkLoop,
+    /// A symbolic link to a directory. [`Links::Follow`](crate::Links::Follow) would enter it.
+    LinkToDirectory,
+    /// A symbolic link, skipped because of [`Links::Skip`](crate::Links::Skip).
+    Link,
+    /// A socket, pipe or device.
+    Special,
+    /// Reading it failed with this message.
+    Unreadable(String),
+    /// It disappeared during the scan.
+    Vanished,
+    /// This local file is at the place of a directory that the entry needs.
+    FileInTheWay(String),
+    /// This local link is at the place of a directory that the entry needs.
+    LinkInTheWay(String),
+    /// A local directory is at the place of the file.
+    DirectoryInTheWay,
+    /// The store may keep this local file, which has another name, under the entry's name.
+    Folded(String),
+    /// This local entry, which was itself skipped, is at the place of the entry or above it.
+    SkippedInTheWay(String),
+}
+
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SkipReason::Name(reason) => write!(f, "{reason}"),
+            SkipReason::NotUtf8 => f.write_str("the name is not UTF-8"),
+            SkipReason::DirectoryNotUtf8 => f.write_str("the name of the directory is not UTF-8"),
+            SkipReason::LinkOutside => {
+                f.write_str("a symbolic link that leads out of the directory")
+            }
+            SkipReason::LinkDangling => f.write_str("a symbolic link whose target does not exist"),
+            SkipReason::LinkLoop => f.write_str("a symbolic link that leads back to itself"),
+            SkipReason::LinkToDirectory => {
+                f.write_str("a symbolic link to a directory (--links follow enters it)")
+            }
+            SkipReason::Link => f.write_str("a symbolic link"),
+            SkipReason::Special => f.write_str("neither a file nor a directory"),
+            SkipReason::Unreadable(why) => write!(f, "it cannot be read: {why}"),
+            SkipReason::Vanished => f.write_str("it disappeared during the scan"),
+            SkipReason::FileInTheWay(path) => {
+                write!(f, "the file {} is in the way", Escaped(path))
+            }
+            SkipReason::LinkInTheWay(path) => {
+                write!(f, "the link {} is in the way", Escaped(path))
+            }
+            SkipReason::DirectoryInTheWay => f.write_str("a directory of that name is in the way"),
+            SkipReason::Folded(path) => {
+                write!(f, "the store may have given this name to the file {}", Escaped(path))
+            }
+            SkipReason::SkippedInTheWay(path) => {
+                write!(f, "{}, which was skipped, is in the way", Escaped(path))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Escaped(&self.path), self.reason)
+    }
+}

@@ -1,0 +1,315 @@
+//! Building a plan from the entries of both sides.
+
+use std::collections::HashMap;
+
+use crate::{
+    local::Scan,
+    model::{
+        count::Count,
+        direction::Direction,
+        entry::{File, Object},
+        paths::{is_under, tree_order},
+        skip::{SkipReason, Skipped},
+    },
+    plan::{
+        merge::Merge,
+        plan::{Deletion, LinkedPaths, Plan, Transfer},
+        protected::ProtectedPaths,
+        rule::{Decision, Policy, Reason, decide},
+    },
+    remote::Listing,
+};
+
+/// Plans a run in `direction`, given the entries of both sides.
+pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: &Policy) -> Plan {
+    let (source_entries, target_entries) = match direction {
+        Direction::Backup => (scan.files.len(), listing.objects.len()),
+        Direction::Restore => (listing.objects.len(), scan.files.len()),
+    };
+    let mut through: HashMap<_, Vec<_>> = HashMap::new();
+    for (link, hop) in scan.through {
+        through.entry(link).or_default().push(hop);
+    }
+    let mut plan = Plan {
+        direction,
+        transfers: Vec::new(),
+        deletions: Vec::new(),
+        skipped: Vec::new(),
+        kept: Count::default(),
+        leftovers: scan.leftovers,
+        undecided: Vec::new(),
+        source_entries,
+        target_entries,
+        scope: None,
+        links: LinkedPaths {
+            kept: Vec::new(),
+            through,
+            directories: ProtectedPaths::new(scan.linked),
+        },
+    };
+    let local = ProtectedPaths::of_skipped(&scan.skipped);
+    let remote = ProtectedPaths::of_skipped(&listing.skipped);
+    let merged = Merge::new(scan.files, listing.objects);
+    match direction {
+        Direction::Backup => plan.backup(merged, &local, policy),
+        Direction::Restore => plan.restore(merged, &scan.dirs, &local, remote, policy),
+    }
+    if policy.no_delete {
+        plan.deletions.clear();
+    }
+    plan.skipped.extend(scan.skipped);
+    plan.skipped.extend(listing.skipped);
+    plan.complete();
+    plan
+}
+
+impl Plan {
+    fn backup(&mut self, merged: Merge, local: &ProtectedPaths, policy: &Policy) {
+        let folded = merged.folded_files();
+        for pair in merged {
+            match pair {
+                (Some(file), Some(object)) => self.add_pair(file, object, policy),
+                (Some(file), None) => self.transfer(Reason::Missing, Some(file), None),
+                (None, Some(object)) if folded.contains_key(&*object.path) => {
+                    let file = folded[&*object.path].clone();
+                    let reason = SkipReason::Folded(file);
+                    self.skipped.push(Skipped { path: object.path.into(), reason });
+                }
+                (None, Some(object)) if local.covering(&object.path).is_none() => {
+                    self.deletions.push(Deletion {
+                        path: object.path,
+                        size: object.size,
+                        modified: object.modified,
+                        is_link: false,
+                    });
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// Like `backup` with the sides swapped. In addition, a directory cannot hold everything that a
+    /// bucket can: a file cannot have other files below its own name.
+    fn restore(
+        &mut self,
+        mut merged: Merge,
+        dirs: &[Box<str>],
+        local: &ProtectedPaths,
+        mut remote: ProtectedPaths,
+        policy: &Policy,
+    ) {
+        // In tree order, the objects below a file's name directly follow the file.
+        let mut last_file: Option<Box<str>> = None;
+        while let Some((file, object)) = merged.next() {
+            if let Some(file) = &file {
+                last_file = Some(file.path.clone());
+            }
+            let Some(object) = object else {
+                let Some(file) = file else { continue };
+                // A file at the place of a directory stays: the objects below its name are not
+                // restored in this run.
+                let is_in_the_way = merged.next_object_is_under(&file.path);
+                if remote.covering(&file.path).is_none() && !is_in_the_way {
+                    self.deletions.push(Deletion {
+                        path: file.path,
+                        size: file.size,
+                        modified: file.modified,
+                        is_link: file.target.is_some(),
+                    });
+                }
+                continue;
+            };
+            let path = &object.path;
+            let obstacle = if let Some(skipped) = local.covering(path) {
+                Some(SkipReason::SkippedInTheWay(skipped.to_owned()))
+            } else if merged.next_object_is_under(path)
+                || (file.is_none() && dirs.binary_search_by(|dir| tree_order(dir, path)).is_ok())
+            {
+                Some(SkipReason::DirectoryInTheWay)
+            } else {
+                last_file
+                    .as_deref()
+                    .filter(|last| is_under(path, last))
+                    .map(|last| SkipReason::FileInTheWay(last.to_owned()))
+            };
+            match (obstacle, file) {
+                (Some(reason), _) => {
+                    remote.insert(path);
+                    // If the skipped entry has this very path, it is already listed.
+                    if reason != SkipReason::SkippedInTheWay(path.to_string()) {
+                        self.skipped.push(Skipped { path: path.to_string(), reason });
+                    }
+                }
+                (None, Some(file)) => self.add_pair(file, object, policy),
+                (None, None) => self.transfer(Reason::Missing, None, Some(object)),
+            }
+        }
+    }
+
+    fn add_pair(&mut self, file: File, object: Object, policy: &Policy) {
+        match decide(self.direction, &file, &object, policy) {
+            Decision::Keep => self.keep(file, object),
+            Decision::Transfer(reason) => self.transfer(reason, Some(file), Some(object)),
+            Decision::CompareContents => self.undecided.push(Transfer {
+                reason: Reason::Doubt,
+                file: Some(file),
+                object: Some(object),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::{etag::ETag, time::Timestamp};
+
+    const S: i64 = 1_000_000_000;
+
+    fn file(path: &str, size: u64, modified: i64) -> File {
+        File { path: path.into(), size, modified: Timestamp::from_nanos(modified), target: None }
+    }
+
+    fn object(path: &str, size: u64, seconds: i64) -> Object {
+        let modified = Timestamp::from_secs(seconds);
+        Object { path: path.into(), size, modified, etag: ETag::None }
+    }
+
+    fn skipped(path: &str) -> Skipped {
+        Skipped { path: path.to_owned(), reason: SkipReason::LinkDangling }
+    }
+
+    const POLICY: Policy = Policy {
+        now: Timestamp::from_secs(1_000),
+        margin: S.unsigned_abs(),
+        by_content: false,
+        no_delete: false,
+    };
+
+    struct Sides {
+        files: Vec<File>,
+        dirs: Vec<&'static str>,
+        objects: Vec<Object>,
+        local: Vec<Skipped>,
+        remote: Vec<Skipped>,
+    }
+
+    fn sides(files: &[&str], objects: &[&str]) -> Sides {
+        Sides {
+            files: files.iter().map(|path| file(path, 1, 10 * S)).collect(),
+            dirs: Vec::new(),
+            objects: objects.iter().map(|path| object(path, 1, 500)).collect(),
+            local: Vec::new(),
+            remote: Vec::new(),
+        }
+    }
+
+    impl Sides {
+        /// The paths of the transfers, deletions and skipped entries.
+        fn plan(mut self, direction: Direction) -> (Vec<String>, Vec<String>, Vec<String>) {
+            self.files.sort_by(|a, b| tree_order(&a.path, &b.path));
+            self.objects.sort_by(|a, b| tree_order(&a.path, &b.path));
+            self.dirs.sort_by(|a, b| tree_order(a, b));
+            let dirs = self.dirs.iter().map(|dir| Box::from(*dir)).collect();
+            let scan = Scan { files: self.files, dirs, skipped: self.local, ..Scan::default() };
+            let listing = Listing { objects: self.objects, skipped: self.remote };
+            let plan = build(direction, scan, listing, &POLICY);
+            (
+                plan.transfers.iter().map(|transfer| transfer.path().to_owned()).collect(),
+                plan.deletions.iter().map(|deletion| deletion.path.to_string()).collect(),
+                plan.skipped.iter().map(|skipped| skipped.path.clone()).collect(),
+            )
+        }
+    }
+
+    fn owned(paths: &[&str]) -> Vec<String> {
+        paths.iter().map(|path| path.to_string()).collect()
+    }
+
+    #[test]
+    fn target_becomes_a_mirror_of_the_source() {
+        let both = || sides(&["a", "both", "d/x"], &["b", "both", "d-x"]);
+        let (uploads, deleted, skipped) = both().plan(Direction::Backup);
+        assert_eq!((uploads, deleted), (owned(&["a", "d/x"]), owned(&["b", "d-x"])));
+        assert!(skipped.is_empty());
+        let (downloads, deleted, skipped) = both().plan(Direction::Restore);
+        assert_eq!((downloads, deleted), (owned(&["b", "d-x"]), owned(&["a", "d/x"])));
+        assert!(skipped.is_empty());
+    }
+
+    #[test]
+    fn skipped_path_protects_everything_below_it() {
+        let objects = ["link", "link/a", "link-b", "other"];
+        let mut backup = sides(&["other"], &objects);
+        backup.local = vec![skipped("link")];
+        assert_eq!(backup.plan(Direction::Backup).1, owned(&["link-b"]));
+
+        let mut restore = sides(&["other"], &objects);
+        restore.local = vec![skipped("link")];
+        let (downloads, deleted, left) = restore.plan(Direction::Restore);
+        assert_eq!((downloads, deleted), (owned(&["link-b"]), owned(&[])));
+        assert_eq!(left, owned(&["link", "link/a"]));
+
+        let mut restore = sides(&["odd/a", "odd", "gone"], &[]);
+        restore.remote = vec![skipped("odd/")];
+        assert_eq!(restore.plan(Direction::Restore).1, owned(&["gone"]));
+
+        let mut unknown = sides(&[], &["a", "b/c"]);
+        unknown.local = vec![skipped("")];
+        assert_eq!(unknown.plan(Direction::Backup).1, owned(&[]));
+    }
+
+    #[test]
+    fn link_is_kept_only_together_with_its_target() {
+        let link = |files: &[&str], objects: &[&str]| {
+            let mut both = sides(files, objects);
+            // Not a whole second: an original rather than a restored copy.
+            both.files
+                .iter_mut()
+                .for_each(|file| file.modified = Timestamp::from_nanos(10 * S + 1));
+            both.files[0].target = Some(Path::new("f").into());
+            both.plan(Direction::Restore)
+        };
+        assert_eq!(link(&["l", "f"], &["l", "f"]), (owned(&[]), owned(&[]), owned(&[])));
+        // The target is deleted.
+        assert_eq!(link(&["l", "f"], &["l"]), (owned(&["l"]), owned(&["f"]), owned(&[])));
+        // The target is replaced.
+        let mut both = sides(&["l", "f"], &["l", "f"]);
+        both.files.iter_mut().for_each(|file| file.modified = Timestamp::from_nanos(10 * S + 1));
+        both.files[0].target = Some(Path::new("f").into());
+        both.files[1].size = 2;
+        assert_eq!(both.plan(Direction::Restore).0, owned(&["f", "l"]));
+    }
+
+    #[test]
+    fn file_and_directory_of_the_same_name_are_both_left_alone() {
+        // Only in the bucket: the directory is restored, the object is skipped.
+        let (downloads, _, skipped) = sides(&[], &["a", "a/b", "a/c"]).plan(Direction::Restore);
+        assert_eq!((downloads, skipped), (owned(&["a/b", "a/c"]), owned(&["a"])));
+        // A local file at the place of a directory: both stay.
+        let (downloads, deleted, skipped) =
+            sides(&["a", "z"], &["a/b", "a/c"]).plan(Direction::Restore);
+        assert_eq!((downloads, deleted), (owned(&[]), owned(&["z"])));
+        assert_eq!(skipped, owned(&["a/b", "a/c"]));
+        // A local directory at the place of a file, empty or not.
+        for files in [&["a/b"][..], &[]] {
+            let mut both = sides(files, &["a", "b"]);
+            both.dirs = vec!["a"];
+            let (downloads, deleted, skipped) = both.plan(Direction::Restore);
+            assert_eq!((downloads, deleted), (owned(&["b"]), owned(&[])));
+            assert_eq!(skipped, owned(&["a"]));
+        }
+        // A bucket can hold both until the old object is deleted.
+        let (uploads, deleted, skipped) = sides(&["a/b"], &["a"]).plan(Direction::Backup);
+        assert_eq!((uploads, deleted, skipped), (owned(&["a/b"]), owned(&["a"]), owned(&[])));
+    }
+
+    #[test]
+    fn object_that_may_be_a_file_under_a_folded_name_is_not_deleted() {
+        let (uploads, deleted, skipped) = sides(&["a\\b"], &["a/b", "c"]).plan(Direction::Backup);
+        assert_eq!((uploads, deleted), (owned(&["a\\b"]), owned(&["c"])));
+        assert_eq!(skipped, owned(&["a/b"]));
+    }
+}

@@ -1,0 +1,50 @@
+//! Both sides in tree order, paired by path.
+
+use std::{cmp::Ordering, collections::HashMap};
+
+use crate::model::{
+    entry::{File, Object},
+    paths::{is_under, tree_order},
+};
+
+/// Pairs the files and objects of equal path. Both lists must be in tree order.
+pub(crate) struct Merge {
+    files: std::vec::IntoIter<File>,
+    objects: std::vec::IntoIter<Object>,
+}
+
+impl Merge {
+    pub(crate) fn new(files: Vec<File>, objects: Vec<Object>) -> Merge {
+        Merge { files: files.into_iter(), objects: objects.into_iter() }
+    }
+
+    /// The files that some stores keep under another key, by that key: SeaweedFS stores `a\b` as `a/b`.
+    ///
+    /// Such an object has no file of its own name, but it may be the only copy of the file.
+    pub(crate) fn folded_files(&self) -> HashMap<String, String> {
+        let files = self.files.as_slice().iter().filter(|file| file.path.contains('\\'));
+        files.map(|file| (file.path.replace('\\', "/"), file.path.to_string())).collect()
+    }
+
+    /// Whether the next object is below `path`.
+    pub(crate) fn next_object_is_under(&self, path: &str) -> bool {
+        self.objects.as_slice().first().is_some_and(|object| is_under(&object.path, path))
+    }
+}
+
+impl Iterator for Merge {
+    type Item = (Option<File>, Option<Object>);
+
+    /// A file, an object, or both if their paths are equal.
+    fn next(&mut self) -> Option<Self::Item> {
+        let order = match (self.files.as_slice().first(), self.objects.as_slice().first()) {
+            (None, None) => return None,
+            (Some(file), Some(object)) => tree_order(&file.path, &object.path),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+        };
+        let file = if order.is_le() { self.files.next() } else { None };
+        let object = if order.is_ge() { self.objects.next() } else { None };
+        Some((file, object))
+    }
+}

@@ -1,0 +1,204 @@
+//! The plan of a run: plain data.
+
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    model::{
+        bucket_url::BucketUrl,
+        count::Count,
+        direction::Direction,
+        entry::{File, Object},
+        paths::tree_order,
+        skip::{SkipReason, Skipped},
+        time::Timestamp,
+    },
+    plan::{protected::ProtectedPaths, rule::Reason},
+};
+
+/// A file to upload or an object to download, with the entry of the other side, if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Why it is transferred.
+    pub reason: Reason,
+    /// The local file: the source of an upload, or what a download replaces.
+    pub file: Option<File>,
+    /// The object: the source of a download, or what an upload replaces.
+    pub object: Option<Object>,
+}
+
+impl Transfer {
+    /// The path below the directory.
+    pub fn path(&self) -> &str {
+        match (&self.file, &self.object) {
+            (Some(file), _) => &file.path,
+            (None, Some(object)) => &object.path,
+            (None, None) => "",
+        }
+    }
+
+    /// The number of bytes to transfer.
+    pub fn size(&self, direction: Direction) -> u64 {
+        match direction {
+            Direction::Backup => self.file.as_ref().map_or(0, |file| file.size),
+            Direction::Restore => self.object.as_ref().map_or(0, |object| object.size),
+        }
+    }
+}
+
+/// An entry of the target that the source does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// The path below the directory.
+    pub path: Box<str>,
+    /// The size in bytes.
+    pub size: u64,
+    /// The time of the last modification. A local file with another time is not deleted.
+    pub modified: Timestamp,
+    /// The path is a symbolic link. Only the link is removed.
+    pub is_link: bool,
+}
+
+/// What a run will do, in tree order.
+#[derive(Debug)]
+pub struct Plan {
+    /// Which side the run changes.
+    pub direction: Direction,
+    /// The files or objects to transfer.
+    pub transfers: Vec<Transfer>,
+    /// The entries to delete once every transfer has succeeded.
+    pub deletions: Vec<Deletion>,
+    /// The entries of either side that are skipped.
+    pub skipped: Vec<Skipped>,
+    /// The entries that are the same on both sides.
+    pub kept: Count,
+    /// Temporary files that earlier runs left behind. The run removes them.
+    pub leftovers: Vec<String>,
+    /// Pairs that need a comparison of their contents. Empty in a finished plan.
+    pub(crate) undecided: Vec<Transfer>,
+    pub(crate) source_entries: usize,
+    pub(crate) target_entries: usize,
+    /// The locations that were compared. The plan is wrong for any others.
+    pub(crate) scope: Option<PlanScope>,
+    pub(super) links: LinkedPaths,
+}
+
+/// What a restore has to know about symbolic links in the target.
+#[derive(Debug)]
+pub(super) struct LinkedPaths {
+    /// The links to files that are kept, provided that their targets are kept.
+    pub kept: Vec<Transfer>,
+    /// The other links that each link passes through, by the path of the link.
+    pub through: HashMap<Box<str>, Vec<Box<Path>>>,
+    /// Links to directories. A run can read below them, but neither writes nor deletes there.
+    pub directories: ProtectedPaths,
+}
+
+/// The directory and the bucket of a plan. The endpoint belongs to it, as two stores may have buckets
+/// of the same name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PlanScope {
+    pub dir: PathBuf,
+    pub bucket: BucketUrl,
+    pub endpoint: Option<String>,
+}
+
+impl Plan {
+    /// Whether there is nothing to transfer or delete. There may still be [leftovers](Plan::leftovers)
+    /// to remove.
+    pub fn is_empty(&self) -> bool {
+        self.transfers.is_empty() && self.deletions.is_empty()
+    }
+
+    /// The number of transfers and their bytes.
+    pub fn transferred(&self) -> Count {
+        let mut count = Count::default();
+        self.transfers.iter().for_each(|transfer| count.add(transfer.size(self.direction)));
+        count
+    }
+
+    /// Decides the undecided pairs. `compare` returns for each why it has to be transferred, or `None`
+    /// if the contents are the same.
+    pub(crate) fn decide_undecided(
+        &mut self,
+        compare: impl FnOnce(&[Transfer]) -> Vec<Option<Reason>>,
+    ) {
+        let undecided = mem::take(&mut self.undecided);
+        let reasons = compare(&undecided);
+        for (pair, reason) in undecided.into_iter().zip(reasons) {
+            match (reason, pair.file, pair.object) {
+                (None, Some(file), Some(object)) => self.keep(file, object),
+                (reason, file, object) => {
+                    self.transfer(reason.unwrap_or(Reason::Doubt), file, object);
+                }
+            }
+        }
+        self.complete();
+    }
+
+    pub(super) fn transfer(&mut self, reason: Reason, file: Option<File>, object: Option<Object>) {
+        self.transfers.push(Transfer { reason, file, object });
+    }
+
+    pub(super) fn keep(&mut self, file: File, object: Object) {
+        self.kept.add(file.size);
+        if file.target.is_some() && self.direction == Direction::Restore {
+            let (file, object) = (Some(file), Some(object));
+            self.links.kept.push(Transfer { reason: Reason::Content, file, object });
+        }
+    }
+
+    /// Applies the rules about links, and sorts. To be called after entries were added.
+    pub(super) fn complete(&mut self) {
+        self.replace_broken_links();
+        self.skip_paths_below_links();
+        self.transfers.sort_by(|a, b| tree_order(a.path(), b.path()));
+        self.skipped.sort_by(|a, b| tree_order(&a.path, &b.path));
+    }
+
+    /// Transfers the links that cannot be kept. A link is only kept together with its target and with
+    /// the links on the way there. If one of these is replaced, deleted or removed as a leftover, the
+    /// object of the link's name replaces the link.
+    fn replace_broken_links(&mut self) {
+        if self.links.kept.is_empty() {
+            return;
+        }
+        let transferred = self.transfers.iter().map(Transfer::path);
+        let deleted = self.deletions.iter().map(|deletion| &*deletion.path);
+        let leftovers = self.leftovers.iter().map(String::as_str);
+        let changed: HashSet<&Path> =
+            transferred.chain(deleted).chain(leftovers).map(Path::new).collect();
+        let is_broken = |link: &Transfer| {
+            let target = link.file.as_ref().and_then(|file| file.target.as_ref());
+            let through = self.links.through.get(link.path()).into_iter().flatten();
+            target.into_iter().chain(through).any(|hop| changed.contains(&**hop))
+        };
+        let kept = mem::take(&mut self.links.kept);
+        let (broken, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_broken);
+        self.links.kept = kept;
+        for link in broken {
+            self.kept.entries -= 1;
+            self.kept.bytes -= link.file.as_ref().map_or(0, |file| file.size);
+            self.transfers.push(link);
+        }
+    }
+
+    /// Skips every change below a link to a directory: a restore never writes or deletes through one.
+    fn skip_paths_below_links(&mut self) {
+        if self.direction == Direction::Backup {
+            return;
+        }
+        let Plan { links, skipped, .. } = self;
+        let mut may_change = |path: &str| {
+            let Some(link) = links.directories.covering(path) else { return true };
+            let reason = SkipReason::LinkInTheWay(link.to_owned());
+            skipped.push(Skipped { path: path.to_owned(), reason });
+            false
+        };
+        self.transfers.retain(|transfer| may_change(transfer.path()));
+        self.deletions.retain(|deletion| may_change(&deletion.path));
+    }
+}

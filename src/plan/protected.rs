@@ -1,0 +1,34 @@
+//! Paths that protect everything below them.
+
+use std::collections::HashSet;
+
+use crate::model::skip::Skipped;
+
+/// A set of paths that were skipped on one side. On the other side, nothing at or below them may be
+/// deleted.
+#[derive(Debug)]
+pub(crate) struct ProtectedPaths(HashSet<Box<str>>);
+
+impl ProtectedPaths {
+    pub(crate) fn new(paths: impl IntoIterator<Item = Box<str>>) -> ProtectedPaths {
+        ProtectedPaths(paths.into_iter().collect())
+    }
+
+    pub(crate) fn of_skipped(skipped: &[Skipped]) -> ProtectedPaths {
+        // A key `a/` with content is neither a file nor a directory marker: it protects `a` as well.
+        ProtectedPaths::new(skipped.iter().map(|skip| skip.path.trim_end_matches('/').into()))
+    }
+
+    pub(crate) fn insert(&mut self, path: &str) {
+        self.0.insert(path.into());
+    }
+
+    /// The protected path that `path` is equal to or below, if any. The empty path protects everything.
+    pub(crate) fn covering<'p>(&self, path: &'p str) -> Option<&'p str> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([0, path.len()]);
+        ends.map(|end| &path[..end]).find(|above| self.0.contains(*above))
+    }
+}

@@ -1,0 +1,58 @@
+//! Events: what happens during a run.
+
+use crate::{error::Error, model::count::Count};
+
+/// Something that happened during a run. Events are delivered on the caller's thread.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A stage starts.
+    Stage(Stage),
+    /// The progress of the transfers.
+    Progress(Progress),
+    /// A file was uploaded or downloaded.
+    Transferred {
+        /// The path below the directory.
+        path: &'a str,
+        /// The size in bytes.
+        bytes: u64,
+    },
+    /// An object, file or empty directory was deleted.
+    Deleted {
+        /// The path below the directory.
+        path: &'a str,
+    },
+    /// An operation on one entry failed. The run continues with the others.
+    Failed(&'a Error),
+}
+
+/// The stages of a run, one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Scanning the directory and listing the bucket.
+    Scanning,
+    /// Reading files to compare contents.
+    Comparing {
+        /// The number of files.
+        entries: u64,
+        /// Their total size in bytes.
+        bytes: u64,
+    },
+    /// Uploading or downloading.
+    Transferring(Count),
+    /// Deleting entries that the source does not have.
+    Deleting {
+        /// The number of entries.
+        entries: u64,
+    },
+}
+
+/// The progress of the transfers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What is done: complete files, and the bytes of all files. Bytes that are transferred again after
+    /// a failure count again.
+    pub done: Count,
+    /// What the stage has to transfer in total.
+    pub total: Count,
+}

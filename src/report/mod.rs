@@ -1,0 +1,10 @@
+//! What a run tells its caller: events while it runs, and a report at the end.
+
+mod events;
+pub mod exit;
+// The main type of this module has the name of the module.
+#[allow(clippy::module_inception)]
+mod report;
+
+pub use events::{Event, Progress, Stage};
+pub use report::{KEPT_FAILURES, Report};

@@ -1,0 +1,121 @@
+//! The report of a run.
+
+use std::time::Duration;
+
+use crate::{
+    cancel::Cancel,
+    error::Error,
+    model::{count::Count, direction::Direction, skip::Skipped},
+    report::{events::Event, exit},
+};
+
+/// The most failures that a report keeps. Further ones are only counted.
+pub const KEPT_FAILURES: usize = 1_000;
+
+/// What a run did.
+#[derive(Debug)]
+pub struct Report {
+    /// Which side the run changed.
+    pub direction: Direction,
+    /// The entries that were transferred.
+    pub transferred: Count,
+    /// The number of entries that were deleted.
+    pub deleted: u64,
+    /// The entries that were already the same on both sides.
+    pub kept: Count,
+    /// The entries that were skipped.
+    pub skipped: Vec<Skipped>,
+    /// The first [`KEPT_FAILURES`] failures.
+    pub failures: Vec<Error>,
+    /// The total number of failures.
+    pub failed: u64,
+    /// The number of deletions that were withheld because a transfer failed: an entry to delete may be
+    /// the only copy of a file whose transfer under a new name failed.
+    pub withheld: u64,
+    /// The number of downloads without a checksum or ETag that could verify them.
+    pub unchecked: u64,
+    /// The error that ended the run early, if any.
+    pub fatal: Option<Error>,
+    /// The duration of the run, without scan and listing.
+    pub elapsed: Duration,
+}
+
+impl Report {
+    pub(crate) fn new(direction: Direction, kept: Count, skipped: Vec<Skipped>) -> Report {
+        Report {
+            direction,
+            transferred: Count::default(),
+            deleted: 0,
+            kept,
+            skipped,
+            failures: Vec::new(),
+            failed: 0,
+            withheld: 0,
+            unchecked: 0,
+            fatal: None,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// Records a failure. The first fatal one becomes [`fatal`](Report::fatal) and ends the run.
+    pub(crate) fn fail(&mut self, error: Error, on_event: &mut dyn FnMut(Event)) {
+        if error.is_fatal() {
+            self.fatal.get_or_insert(error);
+            return;
+        }
+        on_event(Event::Failed(&error));
+        self.failed += 1;
+        if self.failures.len() < KEPT_FAILURES {
+            self.failures.push(error);
+        }
+    }
+
+    /// Records an interruption, if the run was cancelled and nothing else ended it before.
+    pub(crate) fn note_interruption(&mut self, cancel: &Cancel) {
+        if cancel.is_cancelled() {
+            self.fatal.get_or_insert_with(Error::interrupted);
+        }
+    }
+
+    /// The exit code of the run: see [`exit`].
+    pub fn exit_code(&self) -> u8 {
+        match &self.fatal {
+            Some(error) => error.exit_code(),
+            None if self.failed > 0 || self.withheld > 0 || !self.skipped.is_empty() => {
+                exit::PARTIAL
+            }
+            None => exit::SUCCESS,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        error::{Cause, Refusal},
+        model::skip::SkipReason,
+    };
+
+    #[test]
+    fn exit_code_reflects_the_worst_outcome() {
+        let report = || Report::new(Direction::Backup, Count::default(), Vec::new());
+        let io = || Error::new("read", "a", std::io::Error::other("broken"));
+        let exit_code = |error| {
+            let mut report = report();
+            report.fail(error, &mut |_| {});
+            report.exit_code()
+        };
+        assert_eq!(report().exit_code(), 0);
+        assert_eq!(exit_code(io()), 2);
+        assert_eq!(exit_code(Error::config("no")), 1);
+        assert_eq!(exit_code(Error::interrupted()), 130);
+        assert_eq!(io().exit_code(), 1);
+        assert_eq!(Error::new("", "", Cause::Refused(Refusal::NotConfirmed)).exit_code(), 3);
+        let mut partial = report();
+        partial.skipped.push(Skipped { path: "a".into(), reason: SkipReason::Special });
+        assert_eq!(partial.exit_code(), 2);
+        partial.fail(Error::interrupted(), &mut |_| {});
+        assert_eq!(partial.exit_code(), 130);
+    }
+}
