@@ -1,6 +1,6 @@
-//! The command line, in two steps: words into flags, flags into plain resolved data.
+//! The command line, in two phases: arguments to flags, then flags to a resolved request.
 //!
-//! The only file that names the argument parser.
+//! This is the only file that names the argument parser, argh.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,7 +12,7 @@ use s3keep::{
     TransferConfig,
 };
 
-/// What was asked for, ready to be done.
+/// A resolved request.
 pub struct Request {
     pub command: Command,
     pub output: Output,
@@ -24,48 +24,51 @@ pub enum Command {
     Cleanup { dir: PathBuf, mock: bool },
 }
 
-/// How results are told.
+/// How results are printed.
 #[derive(Clone, Copy, Default)]
 pub struct Output {
     pub json: bool,
     pub quiet: bool,
 }
 
-/// What the words came to, when not to a request: text to print, and whether it was asked for.
+/// A text to print instead of running a command: help, the version, or a usage error.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
-pub struct Early {
+pub struct Usage {
     pub text: String,
-    pub asked_for: bool,
+    /// Whether the user requested the text. Otherwise it is an error.
+    pub was_requested: bool,
 }
 
-const USAGE: &str = "\
-Keeps a directory in an S3 bucket and gets it back.
+const HELP: &str = "\
+Keeps a directory in an S3 bucket and restores it.
 
   s3keep backup  <dir> <s3://bucket[/prefix]>   make the bucket mirror the directory
   s3keep restore <s3://bucket[/prefix]> <dir>   make the directory mirror the bucket
-  s3keep verify  <dir> <s3://bucket[/prefix]>   compare content; change nothing
+  s3keep verify  <dir> <s3://bucket[/prefix]>   compare contents, change nothing
   s3keep cleanup <dir>                          remove empty directories
 
-`s3keep <command> --help` lists the options. backupmock and restoremock are backup and restore with
---mock; -b, -p and --region name bucket, directory and region as in older scripts.
+`s3keep <command> --help` lists the options of a command. For older scripts, `backupmock` and
+`restoremock` are `backup --mock` and `restore --mock`, and -b and -p name bucket and directory.
 
-Credentials, region and endpoint come from where the AWS tools look for them: AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3, or a profile. Exit codes: 0 done, 1 failed,
-2 finished but some entries failed, were left out or (verify) differ, 3 refused, 130 interrupted.
+Credentials, region and endpoint are read from the same places as the AWS tools read them:
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3, or a profile.
+
+Exit codes: 0 success; 1 failed; 2 finished, but some entries failed, were skipped or (verify) differ;
+3 refused by a guard or not confirmed; 130 interrupted.
 ";
 
-/// The options that say where the bucket is and how it is reached, and then some of the command's own.
-macro_rules! reaching_a_bucket {
+/// Defines the arguments of a command that uses a bucket: the common options, then its own.
+macro_rules! bucket_command {
     ($(#[$meta:meta])* struct $name:ident { $($own:tt)* }) => {
         $(#[$meta])*
         #[derive(FromArgs)]
-        // Not the parser's usual `help` as well: that may be the name of a directory.
+        // Without this, argh also treats the word `help` as a request for help; it may be a directory.
         #[argh(help_triggers("-h", "--help"))]
         struct $name {
-            /// the directory and the bucket, s3://bucket[/prefix]: the source first
+            /// the directory and the bucket (s3://bucket[/prefix]), the source first
             #[argh(positional)]
-            places: Vec<String>,
+            locations: Vec<String>,
             /// the bucket: a name, or s3://bucket[/prefix]
             #[argh(option, short = 'b')]
             bucket: Option<String>,
@@ -81,32 +84,32 @@ macro_rules! reaching_a_bucket {
             /// the URL of an S3-compatible store
             #[argh(option)]
             endpoint_url: Option<String>,
-            /// auto, path or virtual: where the bucket's name goes in the URL
+            /// where the bucket name goes in the URL: auto, path or virtual
             #[argh(option)]
             addressing_style: Option<s3keep::Addressing>,
             /// send unsigned requests, for public buckets
             #[argh(switch)]
             unsigned: bool,
-            /// follow: links to directories count as directories, too; skip: no link counts. Without it,
-            /// links to files do. No link is ever followed out of the directory
+            /// symbolic links: follow enters links to directories, too; skip skips all links. By default,
+            /// links to files count as files. No link is followed out of the directory
             #[argh(option, from_str_fn(links))]
             links: Option<Links>,
-            /// how many requests are under way at once
+            /// the most requests in flight (default 512)
             #[argh(option)]
             workers: Option<usize>,
-            /// size of the parts that large objects travel in, such as 16MiB
+            /// the part size of large objects (default 16MiB)
             #[argh(option)]
             part_size: Option<ByteSize>,
-            /// how often a request that failed for a passing reason is tried again
+            /// how often to retry a request after a temporary failure (default 5)
             #[argh(option)]
             retries: Option<u32>,
-            /// how long a connection may stand still, such as 60s
+            /// how long a read or write may stall (default 60s)
             #[argh(option, from_str_fn(duration))]
             timeout: Option<Duration>,
-            /// one JSON object a line on standard output
+            /// print one JSON object per line
             #[argh(switch)]
             json: bool,
-            /// print failures, warnings and verify's differences only
+            /// print only failures, warnings and the differences that verify finds
             #[argh(switch, short = 'q')]
             quiet: bool,
             $($own)*
@@ -114,7 +117,7 @@ macro_rules! reaching_a_bucket {
 
         impl $name {
             fn config(&self, direction: Direction, env: Env) -> Result<Config> {
-                let (dir, bucket) = places(direction, &self.places, &self.prefix, &self.bucket)?;
+                let (dir, bucket) = locations(direction, &self.locations, &self.prefix, &self.bucket)?;
                 let options = AccessOptions {
                     profile: self.profile.clone(),
                     region: self.region.clone(),
@@ -124,14 +127,14 @@ macro_rules! reaching_a_bucket {
                 };
                 let access = Access::resolve(options, env)?;
                 let mut config = Config::new(dir, bucket, access);
-                let usual = config.transfer.clone();
+                let default = config.transfer.clone();
                 config.links = self.links.unwrap_or_default();
                 config.transfer = TransferConfig {
-                    workers: self.workers.unwrap_or(usual.workers),
-                    part_size: self.part_size.map_or(usual.part_size, |size| size.as_u64()),
-                    retries: self.retries.unwrap_or(usual.retries),
-                    stall_timeout: self.timeout.unwrap_or(usual.stall_timeout),
-                    ..usual
+                    workers: self.workers.unwrap_or(default.workers),
+                    part_size: self.part_size.map_or(default.part_size, |size| size.as_u64()),
+                    retries: self.retries.unwrap_or(default.retries),
+                    stall_timeout: self.timeout.unwrap_or(default.stall_timeout),
+                    ..default
                 };
                 Ok(config)
             }
@@ -143,53 +146,53 @@ macro_rules! reaching_a_bucket {
     };
 }
 
-reaching_a_bucket! {
-    /// Make the target mirror the source: transfer what is missing or differs, then delete what the
-    /// source doesn't have.
+bucket_command! {
+    /// Make the target a mirror of the source: transfer what is missing or differs, then delete what the
+    /// source does not have.
     struct Sync {
-        /// show what would be done and do nothing
+        /// show what would be done, change nothing
         #[argh(switch)]
         mock: bool,
         /// the same as --mock
         #[argh(switch)]
         dry_run: bool,
-        /// do it without asking
+        /// do not ask for confirmation
         #[argh(switch, short = 'y')]
         yes: bool,
-        /// where sizes are equal, let the content decide, whatever the times say
+        /// compare contents wherever sizes are equal, whatever the times are
         #[argh(switch)]
         checksum: bool,
         /// delete nothing
         #[argh(switch)]
         no_delete: bool,
-        /// let an empty source empty the target
+        /// allow an empty source to empty the target
         #[argh(switch)]
         allow_empty: bool,
-        /// how much may be deleted: a number of entries, or P% of the target's
+        /// the most deletions: a number of entries, or P% of the target's
         #[argh(option, from_str_fn(max_delete))]
         max_delete: Option<MaxDelete>,
-        /// don't wait for restored files to be on the disk
+        /// do not flush restored files to disk before they are renamed
         #[argh(switch)]
         no_sync: bool,
-        /// leave the content of uploads out of the signature over http, as it is over https
+        /// do not sign the content of uploads over http, as over https
         #[argh(switch)]
         unsigned_payload: bool,
-        /// the checksum that goes with uploads: crc64nvme (default), crc32, crc32c, sha1, sha256, none
+        /// the checksum of uploads: crc64nvme (default), crc32, crc32c, sha1, sha256, none
         #[argh(option)]
         checksum_algorithm: Option<s3keep::Checksum>,
     }
 }
 
-reaching_a_bucket! {
-    /// Compare every file with its object by content. Changes nothing.
+bucket_command! {
+    /// Compare the content of every file with its object. Changes nothing.
     struct Verify {
-        /// download and compare what the server has no checksum of
+        /// download and compare objects that the server has no checksum of
         #[argh(switch)]
         read_data: bool,
     }
 }
 
-/// Remove empty directories, nested ones too; never the directory itself.
+/// Remove empty directories, including nested ones, but never the directory itself.
 #[derive(FromArgs)]
 #[argh(help_triggers("-h", "--help"))]
 struct Cleanup {
@@ -199,48 +202,49 @@ struct Cleanup {
     /// the directory
     #[argh(option, short = 'p')]
     prefix: Option<String>,
-    /// show what would be removed and do nothing
+    /// show what would be removed, remove nothing
     #[argh(switch)]
     mock: bool,
     /// the same as --mock
     #[argh(switch)]
     dry_run: bool,
-    /// one JSON object a line on standard output
+    /// print one JSON object per line
     #[argh(switch)]
     json: bool,
-    /// print failures and warnings only
+    /// print only failures and warnings
     #[argh(switch, short = 'q')]
     quiet: bool,
 }
 
-/// Reads the words after the program's name, and what they leave open from `env`.
-pub fn parse(words: Vec<String>, env: Env) -> Result<Result<Request, Early>> {
-    request(words, env).map(Ok).or_else(|error| error.downcast::<Early>().map(Err))
+/// Parses the arguments after the program's name. Settings that they do not contain come from `env`.
+pub fn parse(args: Vec<String>, env: Env) -> Result<Result<Request, Usage>> {
+    request(args, env).map(Ok).or_else(|error| error.downcast::<Usage>().map(Err))
 }
 
-fn request(words: Vec<String>, env: Env) -> Result<Request> {
-    let say = |text: &str, asked_for| Err(Early { text: text.to_owned(), asked_for }.into());
-    let Some((name, rest)) = words.split_first() else { return say(USAGE, false) };
+fn request(args: Vec<String>, env: Env) -> Result<Request> {
+    let print =
+        |text: &str, was_requested| Err(Usage { text: text.to_owned(), was_requested }.into());
+    let Some((name, rest)) = args.split_first() else { return print(HELP, false) };
     match name.as_str() {
-        "backup" => read::<Sync>(name, rest)?.request(Direction::Backup, false, env),
-        "backupmock" => read::<Sync>(name, rest)?.request(Direction::Backup, true, env),
-        "restore" => read::<Sync>(name, rest)?.request(Direction::Restore, false, env),
-        "restoremock" => read::<Sync>(name, rest)?.request(Direction::Restore, true, env),
-        "verify" => read::<Verify>(name, rest)?.request(env),
-        "cleanup" => read::<Cleanup>(name, rest)?.request(),
-        "help" | "--help" | "-h" => say(USAGE, true),
+        "backup" => parse_flags::<Sync>(name, rest)?.request(Direction::Backup, false, env),
+        "backupmock" => parse_flags::<Sync>(name, rest)?.request(Direction::Backup, true, env),
+        "restore" => parse_flags::<Sync>(name, rest)?.request(Direction::Restore, false, env),
+        "restoremock" => parse_flags::<Sync>(name, rest)?.request(Direction::Restore, true, env),
+        "verify" => parse_flags::<Verify>(name, rest)?.request(env),
+        "cleanup" => parse_flags::<Cleanup>(name, rest)?.request(),
+        "help" | "--help" | "-h" => print(HELP, true),
         "version" | "--version" | "-V" => {
-            say(concat!("s3keep ", env!("CARGO_PKG_VERSION"), "\n"), true)
+            print(concat!("s3keep ", env!("CARGO_PKG_VERSION"), "\n"), true)
         }
-        other => bail!("'{other}' is no command of s3keep; `s3keep help` lists them"),
+        other => bail!("unknown command '{other}'; `s3keep help` lists the commands"),
     }
 }
 
-fn read<Flags: FromArgs>(command: &str, words: &[String]) -> Result<Flags, Early> {
-    let words = split_values(words);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    Flags::from_args(&["s3keep", command], &words)
-        .map_err(|exit| Early { text: exit.output, asked_for: exit.status.is_ok() })
+fn parse_flags<Flags: FromArgs>(command: &str, args: &[String]) -> Result<Flags, Usage> {
+    let args = split_values(args);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    Flags::from_args(&["s3keep", command], &args)
+        .map_err(|exit| Usage { text: exit.output, was_requested: exit.status.is_ok() })
 }
 
 impl Sync {
@@ -277,53 +281,53 @@ impl Cleanup {
     }
 }
 
-/// The parser knows `--flag value`; everybody also writes `--flag=value`.
-fn split_values(words: &[String]) -> Vec<String> {
-    let mut only_places = false;
-    let mut split = Vec::with_capacity(words.len());
-    for word in words {
-        only_places |= word == "--";
-        match word.split_once('=') {
-            Some((flag, value)) if flag.starts_with("--") && !only_places => {
+/// Splits `--flag=value` into two arguments: argh only accepts `--flag value`.
+fn split_values(args: &[String]) -> Vec<String> {
+    let mut is_after_dashes = false;
+    let mut split = Vec::with_capacity(args.len());
+    for arg in args {
+        is_after_dashes |= arg == "--";
+        match arg.split_once('=') {
+            Some((flag, value)) if flag.starts_with("--") && !is_after_dashes => {
                 split.extend([flag.to_owned(), value.to_owned()]);
             }
-            _ => split.push(word.clone()),
+            _ => split.push(arg.clone()),
         }
     }
     split
 }
 
-/// Which is the directory and which the bucket: by position, or by the names of older scripts.
-fn places(
+/// Determines directory and bucket, by position or by the options of older scripts.
+fn locations(
     direction: Direction,
-    places: &[String],
+    positional: &[String],
     dir: &Option<String>,
     bucket: &Option<String>,
 ) -> Result<(PathBuf, BucketUrl)> {
-    let wrong = || {
+    let usage = || {
         anyhow!(match direction {
             Direction::Backup => "expected: <dir> <s3://bucket[/prefix]>",
             Direction::Restore => "expected: <s3://bucket[/prefix]> <dir>",
         })
     };
-    let (dir, bucket, named) = match (places, dir, bucket) {
+    let (dir, bucket, named) = match (positional, dir, bucket) {
         ([source, target], None, None) => match direction {
             Direction::Backup => (source, target, false),
             Direction::Restore => (target, source, false),
         },
         ([dir], None, Some(bucket)) | ([], Some(dir), Some(bucket)) => (dir, bucket, true),
         ([bucket], Some(dir), None) => (dir, bucket, false),
-        _ => return Err(wrong()),
+        _ => return Err(usage()),
     };
     if dir.starts_with("s3://") || dir.is_empty() {
-        return Err(wrong());
+        return Err(usage());
     }
     let url = if named && !bucket.starts_with("s3://") {
         format!("s3://{bucket}")
     } else {
         bucket.clone()
     };
-    Ok((PathBuf::from(dir), url.parse().with_context(wrong)?))
+    Ok((PathBuf::from(dir), url.parse().with_context(usage)?))
 }
 
 fn links(text: &str) -> Result<Links, String> {
@@ -354,8 +358,8 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> (Direction, Config, bool, bool) {
-        let words = line.split(' ').map(str::to_owned).collect();
-        match parse(words, Env::default()).unwrap() {
+        let args = line.split(' ').map(str::to_owned).collect();
+        match parse(args, Env::default()).unwrap() {
             Ok(Request { command: Command::Sync { direction, config, mock, yes }, .. }) => {
                 (direction, config, mock, yes)
             }
@@ -364,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_name_the_same_places() {
+    fn old_and_new_spellings_name_the_same_locations() {
         for line in [
             "backup dir s3://bucket/photos",
             "backup -b s3://bucket/photos -p dir",
@@ -394,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_may_be_called_help() {
+    fn directory_may_have_the_name_help() {
         for line in ["backup --yes help s3://b", "restore --yes s3://b help", "backup -b b help"] {
             assert_eq!(parsed(line).1.dir, PathBuf::from("help"), "{line}");
         }
@@ -403,18 +407,18 @@ mod tests {
     }
 
     #[test]
-    fn every_command_explains_itself() {
+    fn every_command_has_help() {
         for command in ["backup", "backupmock", "restore", "restoremock", "verify", "cleanup"] {
             for help in ["-h", "--help"] {
-                let words = vec![command.to_owned(), help.to_owned()];
-                let early = parse(words, Env::default()).unwrap();
-                assert!(early.is_err_and(|early| early.asked_for), "{command} {help}");
+                let args = vec![command.to_owned(), help.to_owned()];
+                let usage = parse(args, Env::default()).unwrap();
+                assert!(usage.is_err_and(|usage| usage.was_requested), "{command} {help}");
             }
         }
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_arguments_are_rejected() {
         for line in [
             "backup dir",
             "backup s3://bucket dir",
@@ -426,17 +430,17 @@ mod tests {
             "cleanup a -p b",
             "frobnicate a b",
         ] {
-            let words = line.split(' ').map(str::to_owned).collect();
-            assert!(parse(words, Env::default()).is_err(), "{line}");
+            let args = line.split(' ').map(str::to_owned).collect();
+            assert!(parse(args, Env::default()).is_err(), "{line}");
         }
         for line in [
             "backup dir s3://b --read-data",
             "verify dir s3://b --yes",
             "backup --max-delete 101% dir s3://b",
         ] {
-            let words = line.split(' ').map(str::to_owned).collect();
+            let args = line.split(' ').map(str::to_owned).collect();
             assert!(
-                parse(words, Env::default()).unwrap().is_err_and(|early| !early.asked_for),
+                parse(args, Env::default()).unwrap().is_err_and(|usage| !usage.was_requested),
                 "{line}"
             );
         }

@@ -1,5 +1,5 @@
-//! What a person or a script gets to see: results on standard output, as text or as JSON lines;
-//! progress, warnings and errors on standard error.
+//! Output: results on standard output, as text or as JSON lines; progress, warnings and errors on
+//! standard error.
 
 use std::{
     fmt::Display,
@@ -16,63 +16,65 @@ use serde_json::json;
 
 use crate::cli::Output;
 
-/// Writes results. Neither a reader that has gone (`| head`) nor a full disk is a reason to stop.
+/// Prints results. Neither a closed pipe (`| head`) nor a full disk stops the run.
 pub struct Printer {
     output: Output,
     out: BufWriter<io::Stdout>,
-    /// Why results could not be written, where somebody waits for them.
-    lost: Option<io::Error>,
+    /// The first error of writing results, unless the reader closed the pipe.
+    write_error: Option<io::Error>,
     progress: ProgressBar,
 }
 
 impl Printer {
     pub fn new(output: Output) -> Printer {
         let progress = ProgressBar::hidden();
-        Printer { output, out: BufWriter::new(io::stdout()), lost: None, progress }
+        Printer { output, out: BufWriter::new(io::stdout()), write_error: None, progress }
     }
 
-    /// One result, in the one form or the other: there may be a million of them.
+    /// Prints one result as text or JSON. `json` is only called if needed: there may be a million results.
     fn line(&mut self, text: impl Display, json: impl FnOnce() -> serde_json::Value) {
         let written = match (self.output.json, self.output.quiet) {
             (true, _) => writeln!(self.out, "{}", json()),
             (false, true) => Ok(()),
             (false, false) => writeln!(self.out, "{text}"),
         };
-        self.note(written);
+        self.record(written);
     }
 
     fn flush(&mut self) {
         let flushed = self.out.flush();
-        self.note(flushed);
+        self.record(flushed);
     }
 
-    fn note(&mut self, written: io::Result<()>) {
+    fn record(&mut self, written: io::Result<()>) {
         if let Err(error) = written
             && error.kind() != io::ErrorKind::BrokenPipe
         {
-            self.lost.get_or_insert(error);
+            self.write_error.get_or_insert(error);
         }
     }
 
-    /// An error if results were lost so far.
-    pub fn told(&mut self) -> Result<()> {
-        self.lost.take().map_or(Ok(()), |error| Err(error).context("write to standard output"))
+    /// Returns an error if a result could not be written.
+    pub fn check_written(&mut self) -> Result<()> {
+        self.write_error
+            .take()
+            .map_or(Ok(()), |error| Err(error).context("write to standard output"))
     }
 
     fn warn(&mut self, text: &str) {
         self.flush();
-        self.progress.suspend(|| say(text));
+        self.progress.suspend(|| print_error(text));
     }
 
     pub fn warning(&mut self, text: &str) {
         self.warn(&format!("warning: {text}"));
     }
 
-    /// Shows a plan; in any case, where it is asked about.
-    pub fn plan(&mut self, plan: &Plan, asking: bool) {
+    /// Prints a plan. If the user must confirm it, `--quiet` does not apply.
+    pub fn plan(&mut self, plan: &Plan, must_ask: bool) {
         self.progress.finish_and_clear();
         let quiet = self.output.quiet;
-        self.output.quiet &= !asking;
+        self.output.quiet &= !must_ask;
         let verb = verb(plan.direction);
         for transfer in &plan.transfers {
             let (size, reason) = (transfer.size(plan.direction), transfer.reason.as_str());
@@ -124,7 +126,7 @@ impl Printer {
     }
 
     fn skipped(&mut self, skipped: &[Skipped]) {
-        // All of them, however many: the one that is not named is the one that is missed.
+        // All of them, however many: an entry that is not named is not missed until it is needed.
         for entry in skipped {
             if self.output.json {
                 self.line("", || {
@@ -137,7 +139,7 @@ impl Printer {
         }
     }
 
-    /// Takes in what a run says while it goes on.
+    /// Prints an event of a run.
     pub fn event(&mut self, event: Event) {
         match event {
             Event::Stage(stage) => self.stage(stage),
@@ -160,9 +162,9 @@ impl Printer {
                 let template = "{bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta}  {wide_bar}";
                 ProgressBar::new(total.bytes).with_style(style(template))
             }
-            Stage::Scanning => ProgressBar::new_spinner().with_message("looking at both sides"),
+            Stage::Scanning => ProgressBar::new_spinner().with_message("scanning both sides"),
             Stage::Comparing { entries, .. } => ProgressBar::new_spinner()
-                .with_message(format!("comparing the content of {entries} files")),
+                .with_message(format!("comparing the contents of {entries} files")),
             Stage::Deleting { entries } => {
                 ProgressBar::new_spinner().with_message(format!("deleting {entries} entries"))
             }
@@ -185,7 +187,7 @@ impl Printer {
         self.progress.finish_and_clear();
         if report.withheld > 0 {
             self.warn(&format!(
-                "{} deletions were not made because not everything was transferred",
+                "{} deletions were withheld because not everything was transferred",
                 report.withheld
             ));
         }
@@ -204,7 +206,7 @@ impl Printer {
             humantime::format_duration(round(report.elapsed)),
         );
         if report.unchecked > 0 {
-            text += &format!("; {} could not be checked against a checksum", report.unchecked);
+            text += &format!("; {} could not be verified by a checksum", report.unchecked);
         }
         self.line(text, || {
             json!({
@@ -221,7 +223,7 @@ impl Printer {
 
     pub fn verification(&mut self, found: &Verification) {
         self.progress.finish_and_clear();
-        // To be told nothing is to be told that there is none.
+        // With `--quiet`, no output means no differences.
         let quiet = std::mem::take(&mut self.output.quiet);
         for (path, difference) in &found.differences {
             let difference = difference.as_str();
@@ -274,8 +276,8 @@ impl Printer {
     }
 }
 
-/// Writes a line to standard error. A reader that has gone is no reason to stop.
-pub fn say(text: &str) {
+/// Prints a line to standard error. A closed pipe is not an error.
+pub fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "s3keep: {text}");
 }
 
@@ -293,7 +295,7 @@ fn direction(direction: Direction) -> &'static str {
     }
 }
 
-/// To a hundredth of a second: what a person wants to know.
+/// Rounds down to a hundredth of a second.
 fn round(time: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX) / 10 * 10)
 }
