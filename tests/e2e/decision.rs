@@ -100,7 +100,7 @@ fn an_etag_that_is_no_md5_is_not_corruption() {
 
     let run = world.expect(0, "restore BUCKET back --yes");
     run.assert_says("4 downloaded");
-    run.assert_says("2 could not be checked");
+    run.assert_says("2 could not be verified");
     world.expect(0, "restore BUCKET back --yes").assert_nothing_to_do();
     // Verified where something speaks for it, else unknown: never taken for good, nor for bad.
     let run = world.expect(2, "verify back BUCKET");
@@ -119,6 +119,6 @@ fn an_etag_that_speaks_against_what_comes_twice_leaves_a_doubt_that_verify_names
     let rotten = Object::new("as it is served!").etag(&etag).no_checksum().last_modified(past);
     world.store().put_object("a", rotten);
     let run = world.expect(0, "restore BUCKET back --yes");
-    run.assert_says("1 could not be checked against a checksum");
+    run.assert_says("1 could not be verified by a checksum");
     world.expect(2, "verify back BUCKET").assert_says("content      a");
 }

@@ -88,7 +88,7 @@ fn one_bad_file_does_not_stop_the_others_but_the_deletions() {
     run.assert_says("upload b: permission denied (AccessDenied)");
     run.assert_says("2 uploaded");
     // The object may be all that is left of the file that could not be uploaded.
-    run.assert_says("1 deletions were not made because not everything was transferred");
+    run.assert_says("1 deletions were withheld because not everything was transferred");
     assert_eq!(world.store().keys(), ["a", "c", "renamed from b"]);
     world.store().clear_faults();
     world.expect(0, "backup src BUCKET --yes").assert_says("1 deleted");

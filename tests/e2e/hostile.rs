@@ -248,7 +248,7 @@ fn a_directory_swapped_for_a_link_leads_no_download_out() {
         }
         done.assert_says("1 downloaded");
         done.assert_says("3 failed");
-        done.assert_says("1 deletions were not made");
+        done.assert_says("1 deletions were withheld");
         watch.assert_untouched();
         let left = files(&world.path("tree"));
         assert_eq!((&left["else"][..], &left["moved/2"][..]), (&b"fine"[..], &b"older"[..]));
@@ -310,7 +310,7 @@ fn a_directory_moved_away_under_a_restore_costs_named_failures_that_the_next_one
         world.store().fault(gets.run(move |_| fs::rename(&dir, &to).unwrap()));
         let line = "restore BUCKET tree --yes --workers 1 --part-size 5MiB";
         let done = world.expect(2, line);
-        done.assert_says("1 deletions were not made");
+        done.assert_says("1 deletions were withheld");
         let left = files(&world.path("tree"));
         let is_named = |path: &str| done.stderr.contains(&format!("download {path}: "));
         for (path, body) in &objects {
@@ -362,7 +362,7 @@ fn a_file_swapped_for_a_link_to_a_secret_is_not_uploaded() {
         done.assert_says(&format!("upload {path}: "));
     }
     done.assert_says("2 uploaded");
-    done.assert_says("1 deletions were not made");
+    done.assert_says("1 deletions were withheld");
     watch.assert_untouched();
     assert_eq!(world.store().keys(), ["1", "dir/file", "fine", "gone", "small"]);
     for key in ["dir/file", "gone", "small"] {
@@ -594,7 +594,7 @@ fn a_file_beyond_the_size_limit_is_a_named_failure() {
         done.assert_says(&format!(" {path}: File too large"));
     }
     done.assert_says("1 downloaded");
-    done.assert_says("1 deletions were not made");
+    done.assert_says("1 deletions were withheld");
     let left = files(&world.path("tree"));
     assert_eq!(left.keys().collect::<Vec<_>>(), ["only here", "small", "whole"]);
     assert_eq!(left["whole"], b"the old version");
@@ -698,7 +698,7 @@ fn a_file_that_may_not_be_read_is_a_named_failure() {
     done.assert_says("upload private: Permission denied");
     done.assert_says("upload private and known: Permission denied");
     done.assert_says("1 uploaded");
-    done.assert_says("1 deletions were not made");
+    done.assert_says("1 deletions were withheld");
     assert_eq!(world.store().keys(), ["fine", "gone", "private and known"]);
     assert_eq!(world.store().get("private and known").unwrap().body, "an older version");
 
@@ -771,7 +771,7 @@ fn a_directory_that_may_not_be_written_keeps_its_files() {
     let leftover = "delete temporary file ro/.s3keep-0123456789abcdef.part: Permission denied";
     done.assert_says(leftover);
     done.assert_says("2 downloaded");
-    done.assert_says("2 deletions were not made");
+    done.assert_says("2 deletions were withheld");
     let left = [
         ("ro/.s3keep-0123456789abcdef.part", "of a killed run"),
         ("ro/gone", "gone"),
@@ -862,7 +862,7 @@ fn a_full_disk_fails_what_does_not_fit_and_keeps_the_rest() {
         command.args(["disk", "--yes", "--part-size", "5MiB", "--workers", workers]);
         let done = run(&mut command);
         assert_eq!(done.code, 2, "{done:?}");
-        done.assert_says("1 deletions were not made");
+        done.assert_says("1 deletions were withheld");
         (done, files(&world.path("after")))
     };
     // One after the other, each that fits finds room.

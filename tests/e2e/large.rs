@@ -58,7 +58,7 @@ fn an_upload_that_fails_is_aborted_and_the_rest_goes_on() {
     let run = world.expect(2, &format!("backup src BUCKET {OPTIONS}"));
     run.assert_says("upload large: the server responded with 500 InternalError");
     run.assert_says("1 uploaded");
-    run.assert_says("1 deletions were not made");
+    run.assert_says("1 deletions were withheld");
     assert_eq!(world.store().keys(), ["gone", "small"]);
     assert!(world.store().uploads().is_empty());
 

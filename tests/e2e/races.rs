@@ -147,7 +147,7 @@ fn a_local_file_that_changed_after_the_look_is_neither_replaced_nor_deleted() {
     let done = world.expect(2, "restore BUCKET dst --yes --workers 1");
     done.assert_says("download appears: ");
     done.assert_says("download changes: the file was changed after it was looked at");
-    done.assert_says("1 deletions were not made");
+    done.assert_says("1 deletions were withheld");
     let left = files(&world.path("dst"));
     assert_eq!(left["appears"], b"made by the user");
     assert_eq!(left["changes"], b"changed by the user");
@@ -231,7 +231,7 @@ fn an_etag_that_only_looks_like_an_md5_does_not_keep_an_object_from_coming_back(
     world.store().put_object("small", odd(noise(1, 1_000)));
     world.store().put_object("large", odd(noise(2, 11 << 20)));
     let done = world.expect(0, "restore BUCKET back --yes --part-size 5MiB");
-    done.assert_says("2 could not be checked");
+    done.assert_says("2 could not be verified");
     assert_eq!(files(&world.path("back"))["large"], noise(2, 11 << 20));
     // What differs from one time to the next was damaged all the same.
     world.store().fault(Fault::on("GetObject").key("small").times(1).flip_body(7));

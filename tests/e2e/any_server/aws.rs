@@ -1,6 +1,7 @@
-//! The bucket belongs to everyone: `aws s3 sync` and s3keep read what the other wrote.
+//! Interoperability: `aws s3 sync` and s3keep each read the bucket that the other has written.
 //!
-//! Runs where `scripts/aws-cli` has put the AWS CLI at hand.
+//! `scripts/aws-cli` installs the AWS CLI and sets `S3KEEP_TEST_AWS` to its path. Without that
+//! variable, the steps that need the AWS CLI are skipped.
 
 use std::process::Command;
 
@@ -11,12 +12,12 @@ fn world() -> World {
     world.write("src/a.txt", "a");
     world.write("src/with space/plus+sign & more.bin", noise(1, 300_000));
     world.write("src/with space/caf\u{e9} \u{1f600}", "unicode");
-    // Larger than the part size of either.
+    // Larger than the part size of both tools.
     world.write("src/large", noise(2, 20 << 20));
     world
 }
 
-/// `None` where there is no AWS CLI.
+/// Runs `aws s3 sync`; returns `None` without the AWS CLI.
 fn aws(world: &World, args: &[&str]) -> Option<()> {
     let aws = std::env::var("S3KEEP_TEST_AWS").ok()?;
     let mut command = Command::new(aws);
@@ -29,9 +30,9 @@ fn aws(world: &World, args: &[&str]) -> Option<()> {
 }
 
 #[test]
-fn what_s3keep_backed_up_aws_restores() {
+fn aws_cli_restores_an_s3keep_backup() {
     let world = world();
-    // Not in the other direction: the AWS CLI waits a minute before it sends an empty body.
+    // In this direction only: the AWS CLI waits a minute before it uploads an empty file.
     world.write("src/empty", "");
     let url = format!("s3://{}/p", world.bucket);
     world.expect(0, "backup src BUCKET/p --yes --part-size 5MiB");
@@ -41,7 +42,7 @@ fn what_s3keep_backed_up_aws_restores() {
 }
 
 #[test]
-fn what_aws_backed_up_s3keep_restores() {
+fn s3keep_restores_an_aws_cli_backup() {
     let world = world();
     let url = format!("s3://{}/p", world.bucket);
     if aws(&world, &["src", &url]).is_some() {

@@ -1,9 +1,27 @@
-//! Spellings, exit codes, and one clear sentence for what every user meets once.
+//! Options, exit codes, common error messages, and JSON output.
 
-use crate::support::{World, run};
+use std::{fs, os::unix::fs::symlink, process::Command};
+
+use crate::support::{Run, World, run};
+
+/// The command with the arguments of `line`. `BUCKET` stands for the bucket's URL.
+pub fn s3keep(world: &World, line: &str) -> Command {
+    let url = format!("s3://{}", world.bucket);
+    let mut command = world.command();
+    command.args(line.split(' ').map(|word| word.replace("BUCKET", &url)));
+    command
+}
+
+/// Parses JSON output, and returns the first object of type `kind`.
+#[track_caller]
+pub fn json_line(run: &Run, kind: &str) -> serde_json::Value {
+    let lines: Vec<serde_json::Value> =
+        run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    lines.into_iter().find(|line| line["type"] == kind).expect(kind)
+}
 
 #[test]
-fn both_spellings_work() {
+fn options_and_positional_arguments_are_equivalent() {
     let world = World::on_any_server();
     world.write("dir/a", "a");
     let bucket = world.bucket.clone();
@@ -18,7 +36,7 @@ fn both_spellings_work() {
 }
 
 #[test]
-fn usage_errors_are_exit_1_and_help_is_exit_0() {
+fn usage_error_exits_1_and_help_exits_0() {
     let world = World::on_any_server();
     for line in [
         "backup",
@@ -43,95 +61,77 @@ fn usage_errors_are_exit_1_and_help_is_exit_0() {
 }
 
 #[test]
-fn what_every_user_meets_once_is_one_clear_sentence() {
+fn common_setup_error_is_one_line_on_stderr() {
     let world = World::on_any_server();
     world.write("dir/a", "a");
-    let url = format!("s3://{}", world.bucket);
-    let fails = |says: &str, vars: &[(&str, &str)], args: &[&str]| {
-        let run = run(world.command().envs(vars.iter().copied()).args(args));
+    let fails = |message: &str, vars: &[(&str, &str)], line: &str| {
+        let run = run(s3keep(&world, line).envs(vars.iter().copied()));
         assert_eq!(run.code, 1, "{run:#?}");
         assert_eq!(run.stderr.lines().count(), 1, "{run:#?}");
-        assert!(run.stderr.contains(says), "{says:?}: {run:#?}");
+        assert!(run.stderr.contains(message), "{message:?}: {run:#?}");
         assert!(run.stdout.is_empty(), "{run:#?}");
     };
     fails(
         "the server does not know this access key (InvalidAccessKeyId)",
-        &[("AWS_ACCESS_KEY_ID", "AKIANOBODYKNOWS00000")],
-        &["backup", "dir", &url, "--yes"],
+        &[("AWS_ACCESS_KEY_ID", "AKIAUNKNOWNKEY000000")],
+        "backup dir BUCKET --yes",
     );
     fails(
         "the secret key is wrong (SignatureDoesNotMatch)",
         &[("AWS_SECRET_ACCESS_KEY", "wrong")],
-        &["backup", "dir", &url, "--yes"],
+        "backup dir BUCKET --yes",
     );
-    fails(
-        "the bucket does not exist",
-        &[],
-        &["backup", "dir", "s3://no-such-bucket-here", "--yes"],
-    );
-    fails(
-        "the bucket does not exist",
-        &[],
-        &["restore", "s3://no-such-bucket-here", "dir", "--yes"],
-    );
+    fails("the bucket does not exist", &[], "backup dir s3://no-such-bucket-here --yes");
+    fails("the bucket does not exist", &[], "restore s3://no-such-bucket-here dir --yes");
     fails(
         "http://127.0.0.1:9: connection refused",
         &[],
-        &["backup", "dir", &url, "--yes", "--endpoint-url", "http://127.0.0.1:9", "--retries", "1"],
+        "backup dir BUCKET --yes --endpoint-url http://127.0.0.1:9 --retries 1",
     );
     fails(
         "no credentials found: set AWS_ACCESS_KEY_ID",
         &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")],
-        &["backup", "dir", &url, "--yes"],
+        "backup dir BUCKET --yes",
     );
-    fails("nobody", &[], &["backup", "dir", &url, "--yes", "--profile", "nobody"]);
-    assert_eq!(std::fs::read(world.path("dir/a")).unwrap(), b"a");
+    fails("no-such-profile", &[], "backup dir BUCKET --yes --profile no-such-profile");
+    assert_eq!(fs::read(world.path("dir/a")).unwrap(), b"a");
 }
 
 #[test]
-fn results_that_can_not_be_written_are_no_success() {
+fn failed_write_to_stdout_is_not_a_success() {
     let world = World::on_any_server();
     world.write("dir/a", "a");
-    let url = format!("s3://{}", world.bucket);
-    let to_full_disk = |command: &str, args: &[&str]| {
-        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        let child =
-            world.command().arg(command).args(["dir", &url]).args(args).stdout(full).spawn();
-        child.unwrap().wait().unwrap().code()
+    let to_full_disk = |line: &str| {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut child = s3keep(&world, line).stdout(full).spawn().unwrap();
+        child.wait().unwrap().code()
     };
-    assert_eq!(to_full_disk("backup", &["--mock"]), Some(1));
+    assert_eq!(to_full_disk("backup dir BUCKET --mock"), Some(1));
     assert!(world.keys().is_empty());
-    // What was asked for is done all the same.
-    assert_eq!(to_full_disk("backup", &["--yes"]), Some(1));
+    // The backup itself is still made.
+    assert_eq!(to_full_disk("backup dir BUCKET --yes"), Some(1));
     assert_eq!(world.keys(), ["a"]);
-    assert_eq!(to_full_disk("verify", &["--json"]), Some(1));
-    assert_eq!(to_full_disk("backup", &["--yes", "--quiet"]), Some(0));
-    // Differences are said by the exit code as well.
+    assert_eq!(to_full_disk("verify dir BUCKET --json"), Some(1));
+    assert_eq!(to_full_disk("backup dir BUCKET --yes --quiet"), Some(0));
+    // Exit code 2 (differences) takes precedence over 1 (failed write).
     world.write("dir/b", "b");
-    assert_eq!(to_full_disk("verify", &["--json"]), Some(2));
+    assert_eq!(to_full_disk("verify dir BUCKET --json"), Some(2));
 }
 
 #[test]
-fn json_lines_say_what_the_text_says() {
+fn json_lines_report_plan_and_summary() {
     let world = World::on_any_server();
     world.write("dir/a b", "a");
-    std::os::unix::fs::symlink("nowhere", world.path("dir/dangling")).unwrap();
+    symlink("nowhere", world.path("dir/dangling")).unwrap();
     world.put_object("gone", b"gone!");
     let run = world.expect(2, "backup dir BUCKET --yes --json");
-    let lines: Vec<serde_json::Value> =
-        run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let of = |kind: &str| lines.iter().find(|line| line["type"] == kind).expect(kind);
-    assert_eq!(
-        (of("upload")["path"].as_str(), of("upload")["size"].as_u64()),
-        (Some("a b"), Some(1))
-    );
-    assert_eq!(of("upload")["reason"], "missing");
-    assert_eq!(
-        (of("delete")["path"].as_str(), of("delete")["size"].as_u64()),
-        (Some("gone"), Some(5))
-    );
-    assert_eq!(of("skipped")["path"], "dangling");
-    assert_eq!(of("plan")["transfer"]["entries"], 1);
-    let summary = of("summary");
+    let upload = json_line(&run, "upload");
+    assert_eq!((upload["path"].as_str(), upload["size"].as_u64()), (Some("a b"), Some(1)));
+    assert_eq!(upload["reason"], "missing");
+    let delete = json_line(&run, "delete");
+    assert_eq!((delete["path"].as_str(), delete["size"].as_u64()), (Some("gone"), Some(5)));
+    assert_eq!(json_line(&run, "skipped")["path"], "dangling");
+    assert_eq!(json_line(&run, "plan")["transfer"]["entries"], 1);
+    let summary = json_line(&run, "summary");
     assert_eq!((summary["deleted"].as_u64(), summary["exit_code"].as_u64()), (Some(1), Some(2)));
 }

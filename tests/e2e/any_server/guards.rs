@@ -1,4 +1,4 @@
-//! What keeps data from being deleted by mistake.
+//! Guards against accidental deletion.
 
 use crate::support::{World, files};
 
@@ -12,7 +12,7 @@ fn with_objects(count: usize) -> World {
 }
 
 #[test]
-fn a_missing_source_deletes_nothing() {
+fn missing_source_deletes_nothing() {
     let world = with_objects(3);
     let run = world.expect(1, "backup unmounted BUCKET --yes");
     run.assert_says("unmounted");
@@ -20,7 +20,7 @@ fn a_missing_source_deletes_nothing() {
 }
 
 #[test]
-fn an_empty_source_is_refused_unless_it_is_meant() {
+fn empty_source_is_refused_without_allow_empty() {
     let world = with_objects(3);
     std::fs::create_dir(world.path("empty")).unwrap();
     for line in ["backup empty BUCKET --yes", "backup empty BUCKET --mock"] {
@@ -31,13 +31,13 @@ fn an_empty_source_is_refused_unless_it_is_meant() {
     world.expect(0, "backup empty BUCKET --yes --no-delete").assert_says("0 deleted");
     world.expect(0, "backup empty BUCKET --yes --allow-empty").assert_says("3 deleted");
     assert!(world.keys().is_empty());
-    // Empty against empty is nothing to do.
+    // If both sides are empty, the guard does not apply.
     world.expect(0, "backup empty BUCKET --yes").assert_nothing_to_do();
     world.expect(0, "restore BUCKET empty --yes").assert_nothing_to_do();
 }
 
 #[test]
-fn deleting_most_of_the_target_is_refused_unless_it_is_meant() {
+fn deleting_most_of_the_target_is_refused_without_max_delete() {
     let world = with_objects(120);
     world.write("other/000", "x");
     world.expect(3, "backup other BUCKET --yes").assert_says("119 of the target's 120 entries");
@@ -55,7 +55,7 @@ fn deleting_most_of_the_target_is_refused_unless_it_is_meant() {
 }
 
 #[test]
-fn without_a_terminal_and_without_yes_nothing_is_done() {
+fn run_without_terminal_and_without_yes_changes_nothing() {
     let world = World::on_any_server();
     world.write("src/a", "a");
     let run = world.expect(3, "backup src BUCKET");
@@ -63,12 +63,12 @@ fn without_a_terminal_and_without_yes_nothing_is_done() {
     run.assert_says("--yes");
     assert!(world.keys().is_empty());
     world.expect(0, "backup src BUCKET --yes");
-    // With nothing to do there is nothing to ask.
+    // A run that would change nothing needs no confirmation.
     world.expect(0, "backup src BUCKET");
 }
 
 #[test]
-fn a_restore_of_nothing_is_warned_of() {
+fn restore_from_an_empty_prefix_warns() {
     let world = World::on_any_server();
     world.write("dir/a", "a");
     world.expect(0, "backup dir BUCKET/photos --yes");

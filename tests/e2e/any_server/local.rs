@@ -1,11 +1,20 @@
-//! What a directory can hold that a bucket can't, and the other way round.
+//! Directory entries that a bucket cannot hold: symlinks, special files, modes, empty directories.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, symlink},
+        net::UnixListener,
+    },
+    process::Command,
+};
 
 use crate::support::{World, files};
 
 #[test]
-fn links_to_files_inside_count_as_files_and_the_others_are_named() {
+fn symlink_to_a_file_inside_is_stored_and_others_are_skipped() {
     let world = World::on_any_server();
     world.write("src/file", "content");
     world.write("src/dir/other", "other");
@@ -17,7 +26,7 @@ fn links_to_files_inside_count_as_files_and_the_others_are_named() {
     symlink("nowhere", world.path("src/dangling")).unwrap();
     symlink("loop", world.path("src/loop")).unwrap();
     symlink("..", world.path("src/dir/up")).unwrap();
-    // What stands under a link's name in the bucket is not known to be unwanted.
+    // Objects at or below the path of a skipped symlink are not deleted.
     world.put_object("to-dir/kept", b"kept");
     world.put_object("dangling", b"kept");
     let run = world.expect(2, "backup src BUCKET --yes");
@@ -44,7 +53,7 @@ fn links_to_files_inside_count_as_files_and_the_others_are_named() {
 }
 
 #[test]
-fn nothing_is_restored_through_a_link() {
+fn restore_never_writes_through_a_symlink() {
     let world = World::on_any_server();
     world.put_object("link/file", b"evil");
     world.put_object("inside/file", b"evil");
@@ -60,14 +69,14 @@ fn nothing_is_restored_through_a_link() {
     run.assert_says("inside/file: inside, which was skipped, is in the way");
     assert_eq!(fs::read(world.path("outside/file")).unwrap(), b"precious");
     assert_eq!(fs::read(world.path("dst/real/file")).unwrap(), b"precious");
-    // The link itself gives way to the file that has its name.
+    // A symlink to a file is replaced by the downloaded file.
     assert!(!world.path("dst/to-file").is_symlink());
     assert_eq!(fs::read(world.path("dst/to-file")).unwrap(), b"new content");
     assert_eq!(fs::read(world.path("dst/fine")).unwrap(), b"fine");
 }
 
 #[test]
-fn a_link_stays_where_what_it_leads_to_is_not_deleted_after_all() {
+fn matching_symlink_is_replaced_if_its_target_is_deleted() {
     let world = World::on_any_server();
     world.write("src/link", "content");
     world.write("dst/file", "content");
@@ -81,7 +90,7 @@ fn a_link_stays_where_what_it_leads_to_is_not_deleted_after_all() {
 }
 
 #[test]
-fn a_file_and_a_directory_of_one_name_leave_each_other_alone() {
+fn file_and_directory_of_one_name_do_not_replace_each_other() {
     let world = World::on_any_server();
     world.put_object("file/under", b"object");
     world.put_object("dir", b"object");
@@ -99,11 +108,11 @@ fn a_file_and_a_directory_of_one_name_leave_each_other_alone() {
 }
 
 #[test]
-fn sockets_and_pipes_are_named_and_hold_nobody_up() {
+fn sockets_and_pipes_are_skipped() {
     let world = World::on_any_server();
     world.write("src/a", "a");
-    let _socket = std::os::unix::net::UnixListener::bind(world.path("src/socket")).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(world.path("src/pipe")).status();
+    let _socket = UnixListener::bind(world.path("src/socket")).unwrap();
+    let made = Command::new("mkfifo").arg(world.path("src/pipe")).status();
     assert!(made.unwrap().success());
     let run = world.expect(2, "backup src BUCKET --yes");
     run.assert_says("socket: neither a file nor a directory");
@@ -112,12 +121,12 @@ fn sockets_and_pipes_are_named_and_hold_nobody_up() {
 }
 
 #[test]
-fn unfinished_downloads_of_earlier_runs_are_swept_and_never_backed_up() {
+fn leftover_temporary_files_are_removed_and_not_backed_up() {
     let world = World::on_any_server();
     world.write("src/a", "a");
     world.write("src/dir/.s3keep-0123456789abcdef.part", "unfinished");
     world.write("src/dir/.s3keep-notes.part", "the user's own");
-    world.put_object(".s3keep-0123456789abcdee.part", b"who would do that");
+    world.put_object(".s3keep-0123456789abcdee.part", b"named like a temporary file");
     world.expect(2, "backup src BUCKET --mock");
     assert!(world.path("src/dir/.s3keep-0123456789abcdef.part").exists());
     world.expect(2, "backup src BUCKET --yes").assert_says("temporary files");
@@ -129,41 +138,53 @@ fn unfinished_downloads_of_earlier_runs_are_swept_and_never_backed_up() {
 }
 
 #[test]
-fn an_unfinished_download_of_a_run_at_work_above_or_below_is_left_to_it() {
+fn temporary_files_below_a_locked_directory_are_kept() {
     let world = World::on_any_server();
-    world.write("src/at-work/a", "a");
-    for dir in ["", "at-work/", "at-work/deeper/", "killed/"] {
+    world.write("src/busy/a", "a");
+    for dir in ["", "busy/", "busy/deeper/", "killed/"] {
         world.write(&format!("src/{dir}.s3keep-0123456789abcdef.part"), "unfinished");
     }
-    let at_work = |dir: &str| {
+    // A run locks its directory.
+    let lock = |dir: &str| {
         let dir = fs::File::open(world.path(dir)).unwrap();
         dir.lock().unwrap();
         dir
     };
-    let left = || files(&world.path("src")).into_keys().collect::<Vec<_>>();
-    let below = at_work("src/at-work");
+    let remaining = || files(&world.path("src")).into_keys().collect::<Vec<_>>();
+    let kept = [
+        "busy/.s3keep-0123456789abcdef.part",
+        "busy/a",
+        "busy/deeper/.s3keep-0123456789abcdef.part",
+    ];
+
+    let child = lock("src/busy");
     world.expect(0, "backup src BUCKET --yes");
-    let theirs = ["at-work/.s3keep-0123456789abcdef.part", "at-work/a"];
-    assert_eq!(left(), [theirs[0], theirs[1], "at-work/deeper/.s3keep-0123456789abcdef.part"]);
-    drop(below);
-    let above = at_work("src");
-    world.expect(0, "backup src/at-work BUCKET --yes");
-    assert_eq!(left().len(), 3);
-    drop(above);
+    assert_eq!(remaining(), kept);
+    drop(child);
+
+    let parent = lock("src");
+    world.expect(0, "backup src/busy BUCKET --yes");
+    assert_eq!(remaining(), kept);
+    drop(parent);
+
     world.expect(0, "backup src BUCKET --yes");
-    assert_eq!(left(), ["at-work/a"]);
+    assert_eq!(remaining(), ["busy/a"]);
 }
 
-#[test]
-fn a_restored_file_has_its_objects_time_and_its_predecessors_mode() {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let world = World::on_any_server();
+/// Restores over a file with these permissions, and returns the metadata of the new file.
+fn replace_file_of_mode(world: &World, mode: u32) -> fs::Metadata {
     world.write("src/script", "#!/bin/sh");
     world.expect(0, "backup src BUCKET --yes");
     world.write("dst/script", "older");
-    fs::set_permissions(world.path("dst/script"), fs::Permissions::from_mode(0o751)).unwrap();
+    fs::set_permissions(world.path("dst/script"), fs::Permissions::from_mode(mode)).unwrap();
     world.expect(0, "restore BUCKET dst --yes");
-    let metadata = fs::metadata(world.path("dst/script")).unwrap();
+    fs::metadata(world.path("dst/script")).unwrap()
+}
+
+#[test]
+fn restored_file_has_the_objects_time_and_the_old_mode() {
+    let world = World::on_any_server();
+    let metadata = replace_file_of_mode(&world, 0o751);
     assert_eq!(metadata.mode() & 0o777, 0o751);
     let (listed, _) = world.s3().head_object("script").unwrap();
     let time = metadata.modified().unwrap();
@@ -172,15 +193,10 @@ fn a_restored_file_has_its_objects_time_and_its_predecessors_mode() {
 }
 
 #[test]
-fn nobody_gets_the_rights_of_another_with_the_mode_of_a_replaced_file() {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+fn restore_drops_setuid_and_setgid_of_a_replaced_file() {
     let world = World::on_any_server();
-    world.write("src/script", "#!/bin/sh");
-    world.expect(0, "backup src BUCKET --yes");
-    world.write("dst/script", "older");
-    fs::set_permissions(world.path("dst/script"), fs::Permissions::from_mode(0o6755)).unwrap();
-    world.expect(0, "restore BUCKET dst --yes");
-    assert_eq!(fs::metadata(world.path("dst/script")).unwrap().mode() & 0o7777, 0o755);
+    let metadata = replace_file_of_mode(&world, 0o6755);
+    assert_eq!(metadata.mode() & 0o7777, 0o755);
 }
 
 #[test]
@@ -202,13 +218,12 @@ fn cleanup_removes_nested_empty_directories_and_nothing_else() {
     world.expect(0, "cleanup -p dir").assert_says("0 empty directories removed");
     fs::create_dir(world.path("bare")).unwrap();
     world.expect(0, "cleanup bare");
-    assert!(world.path("bare").exists(), "the root stays, however empty");
+    assert!(world.path("bare").exists(), "cleanup keeps the root, even if it is empty");
     world.expect(1, "cleanup nowhere");
 }
 
 #[test]
-fn cleanup_names_the_directories_that_it_does_not_look_into() {
-    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+fn cleanup_reports_a_directory_whose_name_is_not_utf8() {
     let world = World::on_any_server();
     world.write("dir/full/file", "file");
     fs::write(world.path("dir/full").join(OsStr::from_bytes(b"f\xff")), "file").unwrap();
@@ -221,21 +236,22 @@ fn cleanup_names_the_directories_that_it_does_not_look_into() {
 }
 
 #[test]
-fn what_differs_behind_a_followed_link_is_named_and_the_rest_is_restored() {
+fn differences_below_a_followed_symlink_are_skipped() {
     let world = World::on_any_server();
     for (name, content) in [("both", "old"), ("one", "old"), ("same", "same")] {
         world.write(&format!("dst/real/{name}"), content);
     }
     symlink("real", world.path("dst/link")).unwrap();
     world.expect(0, "backup dst BUCKET --yes --links follow").assert_says("6 uploaded");
-    // Changed under both names, under one, new under one, gone under one, and all that is elsewhere.
-    for key in ["real/both", "link/both"] {
-        world.put_object(key, b"changed");
-    }
+    // An object that changed at both paths, one that changed at one path, and a new one.
+    world.put_object("real/both", b"changed");
+    world.put_object("link/both", b"changed");
     world.put_object("link/one", b"changed");
     world.put_object("link/new/er", b"new");
+    // A file whose object exists at one path only.
     world.write("dst/real/local", "local");
     world.put_object("real/local", b"local");
+    // A file outside the symlink's target that has no object.
     world.write("dst/gone", "gone");
     let run = world.expect(2, "restore BUCKET dst --yes --links follow");
     for name in ["both", "one", "new/er", "local"] {
@@ -245,14 +261,14 @@ fn what_differs_behind_a_followed_link_is_named_and_the_rest_is_restored() {
     let now = [("both", "changed"), ("local", "local"), ("one", "old"), ("same", "same")];
     let now = now.map(|(name, content)| (format!("real/{name}"), content.into()));
     assert_eq!(files(&world.path("dst")), now.into());
-    // What was the same under both names is so again.
+    // `link/both` matches now, because the first restore has downloaded `real/both`.
     let run = world.expect(2, "restore BUCKET dst --yes --links follow");
     run.assert_nothing_to_do();
     assert!(!run.stdout.contains("link/both") && !run.stderr.contains("link/both"), "{run:?}");
 }
 
 #[test]
-fn what_is_gone_behind_a_followed_link_is_deleted_under_each_of_its_names() {
+fn deleted_file_is_deleted_below_every_followed_symlink() {
     let world = World::on_any_server();
     for name in ["gone", "stays"] {
         world.write(&format!("src/real/{name}"), name);
@@ -266,7 +282,7 @@ fn what_is_gone_behind_a_followed_link_is_deleted_under_each_of_its_names() {
 }
 
 #[test]
-fn a_link_to_an_unfinished_download_is_not_kept_without_it() {
+fn symlink_to_a_leftover_temporary_file_is_replaced() {
     let world = World::on_any_server();
     world.write("src/link", "content");
     world.expect(0, "backup src BUCKET --yes");

@@ -1,7 +1,7 @@
-//! What must hold on every S3 server.
+//! Tests that must pass on every S3 server.
 
 mod aws;
-mod command_line;
+pub mod command_line;
 mod guards;
 mod local;
 mod names;

@@ -1,8 +1,10 @@
-//! Names that hurt others.
+//! File names and keys that are hard to encode, too long, or not possible on the other side.
+
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
 
 use crate::support::{World, files};
 
-/// Each a path; all of them can stand in one directory.
+/// Paths that tools often get wrong. All of them can exist in one directory.
 fn hostile() -> Vec<String> {
     let mut names: Vec<String> = [
         "with space",
@@ -71,7 +73,7 @@ fn hostile() -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    // A key of 1,000 bytes, all told, with segments as long as they may be.
+    // A key of exactly 1,000 bytes, with segments of the maximum length.
     let long = ["l".repeat(255), "o".repeat(255), "n".repeat(255), "g".repeat(232)].join("/");
     assert_eq!(long.len(), 1_000);
     names.push(long);
@@ -92,9 +94,9 @@ fn hostile_names_round_trip() {
     world.expect(0, "restore BUCKET back --yes").assert_nothing_to_do();
     world.expect(0, "verify back BUCKET").assert_says(&format!("{count} the same"));
 
-    // And each of them can be deleted, without hitting another.
+    // Each of them can be deleted, and no other key is deleted with it.
     for name in hostile().iter().step_by(2) {
-        std::fs::remove_file(world.path("src").join(name)).unwrap();
+        fs::remove_file(world.path("src").join(name)).unwrap();
     }
     let run = world.expect(0, "backup src BUCKET --yes");
     run.assert_says(&format!("{} deleted", count.div_ceil(2)));
@@ -103,12 +105,12 @@ fn hostile_names_round_trip() {
 }
 
 #[test]
-fn a_store_that_folds_names_does_not_lose_the_file() {
+fn store_that_folds_names_does_not_lose_the_file() {
     let world = World::on_any_server();
     world.write("src/a", "a");
     world.write("src/back\\slash", "content");
     world.expect(0, "backup src BUCKET --yes").assert_says("2 uploaded");
-    // A store that takes the name for `back/slash` has it named, and kept, from now on.
+    // If the store turns the key into `back/slash`, every backup reports it and keeps the object.
     let code = if world.keys().contains(&"back/slash".to_owned()) { 2 } else { 0 };
     for _ in 0..2 {
         world.expect(code, "backup src BUCKET --yes").assert_says("0 deleted");
@@ -119,12 +121,12 @@ fn a_store_that_folds_names_does_not_lose_the_file() {
 }
 
 #[test]
-fn a_key_of_more_than_1000_bytes_stops_the_run_before_anything_is_changed() {
+fn key_over_1000_bytes_is_refused_before_any_change() {
     let world = World::on_any_server();
     let long = [["l"; 240].concat(), ["m"; 240].concat(), ["n"; 240].concat()].join("/");
     world.write("src/a", "a");
-    world.write(&format!("src/{long}/{}", "x".repeat(240)), "fits without a prefix");
-    world.write(&format!("src/{long}/{}", "y".repeat(240)), "so does this");
+    world.write(&format!("src/{long}/{}", "x".repeat(240)), "fits without the prefix");
+    world.write(&format!("src/{long}/{}", "y".repeat(240)), "fits without the prefix, too");
     world.put_object(&format!("{}/gone", "p".repeat(100)), b"to be deleted");
 
     let run = world.expect(3, &format!("backup src BUCKET/{} --yes", "p".repeat(100)));
@@ -136,14 +138,12 @@ fn a_key_of_more_than_1000_bytes_stops_the_run_before_anything_is_changed() {
     world.expect(0, "backup src BUCKET --yes --no-delete").assert_says("3 uploaded");
 }
 
-#[cfg(unix)]
 #[test]
-fn what_cannot_travel_is_named_and_the_rest_goes_on() {
-    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+fn name_that_is_not_utf8_is_skipped_and_the_rest_is_stored() {
     let world = World::on_any_server();
     world.write("src/fine", "fine");
     let odd = world.path("src").join(OsStr::from_bytes(b"caf\xe9"));
-    std::fs::write(&odd, "not UTF-8").unwrap();
+    fs::write(&odd, "not UTF-8").unwrap();
     let run = world.expect(2, "backup src BUCKET --yes");
     run.assert_says("skipped: caf\u{fffd}: the name is not UTF-8");
     run.assert_says("1 uploaded");
@@ -151,7 +151,7 @@ fn what_cannot_travel_is_named_and_the_rest_goes_on() {
 }
 
 #[test]
-fn directory_markers_are_left_alone() {
+fn directory_markers_are_neither_deleted_nor_restored() {
     let world = World::on_any_server();
     world.write("src/dir/file", "file");
     world.put_object("dir/", b"");

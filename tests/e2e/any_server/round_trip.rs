@@ -1,4 +1,6 @@
-//! The main job, and its fixed points.
+//! Backup, restore, and the runs after them that have nothing to do.
+
+use std::fs;
 
 use crate::support::{World, files, noise, set_age};
 
@@ -7,13 +9,13 @@ fn world() -> World {
     world.write("src/a.txt", "a");
     world.write("src/empty", "");
     world.write("src/deep/er/and/deeper/b.bin", noise(1, 100_000));
-    world.write("src/deep-er.txt", "beside the directory");
+    world.write("src/deep-er.txt", "next to the directory");
     world.write("src/medium.bin", noise(2, 400_000));
     world
 }
 
 #[test]
-fn a_tree_comes_back_byte_for_byte_and_nothing_is_sent_twice() {
+fn restored_tree_is_identical_and_nothing_is_sent_twice() {
     let world = world();
     world.expect(0, "backup src BUCKET --yes").assert_says("5 uploaded");
     let keys = ["a.txt", "deep-er.txt", "deep/er/and/deeper/b.bin", "empty", "medium.bin"];
@@ -32,13 +34,13 @@ fn a_tree_comes_back_byte_for_byte_and_nothing_is_sent_twice() {
 }
 
 #[test]
-fn what_changed_is_sent_and_what_is_gone_is_deleted() {
+fn changes_are_transferred_and_removals_are_deleted() {
     let world = world();
     world.expect(0, "backup src BUCKET --yes");
     world.write("src/a.txt", "another size");
     world.write("src/new/file", "new");
-    std::fs::remove_file(world.path("src/empty")).unwrap();
-    std::fs::write(world.path("src/deep-er.txt"), "BESIDE THE DIRECTORY").unwrap();
+    fs::remove_file(world.path("src/empty")).unwrap();
+    fs::write(world.path("src/deep-er.txt"), "NEXT TO THE DIRECTORY").unwrap();
     set_age(&world.path("src/deep-er.txt"), -1);
 
     let mock = world.expect(0, "backup src BUCKET --mock");
@@ -47,14 +49,14 @@ fn what_changed_is_sent_and_what_is_gone_is_deleted() {
     let done = world.expect(0, "backup src BUCKET --yes");
     done.assert_says("3 uploaded");
     done.assert_says("1 deleted");
-    assert_eq!(world.get_object("deep-er.txt"), b"BESIDE THE DIRECTORY");
+    assert_eq!(world.get_object("deep-er.txt"), b"NEXT TO THE DIRECTORY");
     world.expect(0, "restore BUCKET back --yes");
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
 
-    // The same the other way round: what is only there goes, what differs comes.
+    // A restore deletes the additional file and replaces the damaged and the missing one.
     world.write("back/only here", "x");
     world.write("back/a.txt", "damaged");
-    std::fs::remove_file(world.path("back/medium.bin")).unwrap();
+    fs::remove_file(world.path("back/medium.bin")).unwrap();
     let done = world.expect(0, "restore BUCKET back --yes");
     done.assert_says("2 downloaded");
     done.assert_says("1 deleted");
@@ -62,17 +64,17 @@ fn what_changed_is_sent_and_what_is_gone_is_deleted() {
 }
 
 #[test]
-fn a_change_right_after_the_upload_that_keeps_the_size_is_not_missed() {
+fn same_size_change_right_after_an_upload_is_uploaded() {
     let world = world();
-    std::fs::write(world.path("src/a.txt"), "1").unwrap();
+    fs::write(world.path("src/a.txt"), "1").unwrap();
     world.expect(0, "backup src BUCKET --yes");
-    std::fs::write(world.path("src/a.txt"), "2").unwrap();
+    fs::write(world.path("src/a.txt"), "2").unwrap();
     world.expect(0, "backup src BUCKET --yes").assert_says("1 uploaded");
     assert_eq!(world.get_object("a.txt"), b"2");
 }
 
 #[test]
-fn a_mock_run_changes_nothing_on_either_side() {
+fn mock_run_changes_nothing_on_either_side() {
     let world = world();
     world.expect(0, "backup src BUCKET --mock").assert_says("5 to upload");
     world.expect(0, "backupmock -b BUCKET -p src").assert_says("5 to upload");
@@ -88,7 +90,7 @@ fn a_mock_run_changes_nothing_on_either_side() {
 }
 
 #[test]
-fn a_prefix_holds_its_own_keys_and_no_others() {
+fn prefix_covers_only_its_own_keys() {
     let world = world();
     for key in ["photos", "photos2/x", "photos-x", "other/photos/x"] {
         world.put_object(key, b"not ours");
@@ -96,7 +98,7 @@ fn a_prefix_holds_its_own_keys_and_no_others() {
     world.expect(0, "backup src BUCKET/photos2/deep --yes --no-delete");
     world.expect(0, "backup src BUCKET/photos/ --yes").assert_says("5 uploaded");
     world.expect(0, "backup src BUCKET/photos --yes").assert_nothing_to_do();
-    std::fs::remove_file(world.path("src/a.txt")).unwrap();
+    fs::remove_file(world.path("src/a.txt")).unwrap();
     world.expect(0, "backup src BUCKET/photos --yes").assert_says("1 deleted");
     world.expect(0, "restore BUCKET/photos back --yes").assert_says("4 downloaded");
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
@@ -106,7 +108,7 @@ fn a_prefix_holds_its_own_keys_and_no_others() {
 }
 
 #[test]
-fn large_files_travel_in_parts_both_ways() {
+fn large_files_are_transferred_in_parts_both_ways() {
     let world = World::on_any_server();
     let large = noise(3, (12 << 20) + 17);
     world.write("src/large", &large);

@@ -1,9 +1,9 @@
-//! Verifying by content.
+//! `verify` compares contents.
 
 use crate::support::{World, noise, set_age};
 
 #[test]
-fn every_kind_of_difference_is_found_and_named() {
+fn every_kind_of_difference_is_reported() {
     let world = World::on_any_server();
     for name in ["same", "content", "size", "gone"] {
         world.write(&format!("dir/{name}"), format!("{name} content"));
@@ -11,7 +11,7 @@ fn every_kind_of_difference_is_found_and_named() {
     world.expect(0, "backup dir BUCKET --yes");
     world.expect(0, "verify dir BUCKET").assert_says("4 the same");
 
-    // Same size, same time: only the content tells.
+    // Size and time stay the same, only the content differs.
     std::fs::write(world.path("dir/content"), "CONTENT content").unwrap();
     set_age(&world.path("dir/content"), 3_600);
     world.write("dir/size", "quite another size");
@@ -33,7 +33,7 @@ fn every_kind_of_difference_is_found_and_named() {
 }
 
 #[test]
-fn damage_within_a_large_file_is_found() {
+fn damage_inside_a_large_file_is_reported() {
     let world = World::on_any_server();
     let mut large = noise(5, 11 << 20);
     world.write("dir/large", &large);
@@ -41,7 +41,8 @@ fn damage_within_a_large_file_is_found() {
     world.expect(0, "verify dir BUCKET --part-size 5MiB").assert_says("1 the same");
     large[7 << 20] ^= 1;
     world.write("dir/large", &large);
-    // Without a checksum from the server a mismatch may only mean that the parts were others.
+    // `--read-data`, because some servers keep no checksum, and an ETag mismatch alone could also
+    // mean that the parts had other sizes.
     let run = world.expect(2, "verify dir BUCKET --part-size 5MiB --read-data");
     run.assert_says("content      large");
 }
