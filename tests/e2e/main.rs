@@ -8,7 +8,6 @@ mod support;
 
 mod access;
 mod any_server;
-mod cut_off;
 mod decision;
 mod embedding;
 mod faults;
@@ -19,5 +18,6 @@ mod large;
 mod matrix;
 mod races;
 mod requests;
+mod resume;
 mod secrets;
 mod worlds;

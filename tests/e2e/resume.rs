@@ -1,4 +1,6 @@
-//! Multipart uploads that a kill cut off: taken up again, or aborted, and never those of others.
+//! Unfinished multipart uploads, which a killed run leaves in the bucket.
+//!
+//! The next run resumes or aborts those of the files that it uploads, and keeps all others.
 
 use std::{
     process::Stdio,
@@ -6,25 +8,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{
-    World, files, noise, set_age,
-    store::{Fault, Request},
+use crate::{
+    any_server::command_line::s3keep,
+    support::{
+        World, files, noise, set_age,
+        store::{Fault, Request},
+    },
 };
 
 const BACKUP: &str = "backup src BUCKET --yes --part-size 5MiB --workers 2";
 
-/// A world in which a backup was killed after some parts of `large` had arrived.
+/// A world in which a backup was killed after the store had received some parts of `large`.
 fn killed() -> World {
     let world = World::in_process();
     world.write("src/large", noise(1, 22 << 20));
     let hits = world.store().fault(Fault::on("UploadPart").skip(3).delay(Duration::from_secs(60)));
-    let url = format!("s3://{}", world.bucket);
-    let mut command = world.command();
-    command.args(BACKUP.split(' ').map(|word| word.replace("BUCKET", &url)));
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    let begun = Instant::now();
+    let mut child = s3keep(&world, BACKUP).stdout(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
     while hits.count() == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert!(started.elapsed() < Duration::from_secs(20));
         thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
@@ -36,7 +38,7 @@ fn killed() -> World {
 }
 
 #[test]
-fn the_next_run_sends_only_the_parts_that_are_missing() {
+fn next_run_uploads_only_the_missing_parts() {
     let world = killed();
     world.expect(0, BACKUP).assert_says("1 uploaded");
     assert!(world.store().count("UploadPart") <= 2, "{}", world.store().count("UploadPart"));
@@ -49,37 +51,38 @@ fn the_next_run_sends_only_the_parts_that_are_missing() {
 }
 
 #[test]
-fn a_file_that_changed_since_is_sent_anew() {
-    for in_time in [true, false] {
+fn changed_file_is_uploaded_from_the_first_part() {
+    // With an old time, only the MD5s of the parts show that the file has changed.
+    for has_new_time in [true, false] {
         let world = killed();
         world.write("src/large", noise(2, 22 << 20));
-        // Also where its time doesn't show that it changed: then the parts do.
-        set_age(&world.path("src/large"), if in_time { -2 } else { 3_600 });
+        set_age(&world.path("src/large"), if has_new_time { -2 } else { 3_600 });
         world.expect(0, BACKUP).assert_says("1 uploaded");
-        assert_eq!(world.store().count("UploadPart"), 5, "{in_time}");
+        assert_eq!(world.store().count("UploadPart"), 5, "{has_new_time}");
         assert!(world.store().uploads().is_empty());
         assert_eq!(world.store().get("large").unwrap().body, noise(2, 22 << 20));
     }
 }
 
 #[test]
-fn uploads_of_small_files_and_older_ones_are_aborted_and_those_of_others_left_alone() {
+fn unfinished_uploads_of_files_not_in_the_plan_are_kept() {
     let world = World::in_process();
     world.write("src/p/small", "small");
     world.write("src/p/kept", "kept");
     world.expect(0, "backup src BUCKET --yes");
     world.write("src/p/small", "changed");
+    // The next run uploads `p/small` in one request. The other two keys are not in its plan.
     for key in ["p/small", "p/small", "p/kept", "elsewhere"] {
         world.store().create_upload(key);
     }
     world.expect(0, "backup src/p BUCKET/p --yes").assert_says("1 uploaded");
-    let mut left: Vec<String> = world.store().uploads().into_iter().map(|(key, _)| key).collect();
-    left.sort();
-    assert_eq!(left, ["elsewhere", "p/kept"]);
+    let mut kept: Vec<String> = world.store().uploads().into_iter().map(|(key, _)| key).collect();
+    kept.sort();
+    assert_eq!(kept, ["elsewhere", "p/kept"]);
 }
 
 #[test]
-fn a_store_that_lists_no_uploads_is_no_reason_to_fail() {
+fn backup_works_if_the_store_refuses_to_list_uploads() {
     let world = World::in_process();
     world.write("src/large", noise(1, 11 << 20));
     world.store().fault(Fault::on("ListMultipartUploads").status(501, "NotImplemented"));
@@ -92,7 +95,7 @@ fn a_store_that_lists_no_uploads_is_no_reason_to_fail() {
 }
 
 #[test]
-fn a_listing_of_uploads_that_goes_round_in_circles_ends_and_the_backup_goes_on() {
+fn circular_listing_of_uploads_does_not_stop_the_backup() {
     let world = World::in_process();
     world.write("src/large", noise(1, 11 << 20));
     let page = |next: &str| {
@@ -103,10 +106,10 @@ fn a_listing_of_uploads_that_goes_round_in_circles_ends_and_the_backup_goes_on()
         )
     };
     for (marker, next) in [("", "a"), ("a", "b"), ("b", "a")] {
-        let comes_with = move |request: &Request| {
+        let has_marker = move |request: &Request| {
             request.query.get("key-marker").map_or(marker.is_empty(), |sent| sent == marker)
         };
-        let fault = Fault::on("ListMultipartUploads").when(comes_with).times(20).body(page(next));
+        let fault = Fault::on("ListMultipartUploads").when(has_marker).times(20).body(page(next));
         world.store().fault(fault);
     }
     world.expect(0, BACKUP).assert_says("1 uploaded");
