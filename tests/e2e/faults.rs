@@ -1,15 +1,20 @@
-//! Failures: named, counted, in the exit code, and no reason to stop the rest.
+//! Failures: retries, reports, exit codes, and what a failed run leaves unchanged.
 
 use std::{
     fs,
     ops::Range,
+    os::unix::fs::symlink,
+    process::Stdio,
     sync::{Barrier, Condvar, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crate::support::{
-    World, files, noise, run,
-    store::{Fault, Object, Request, Store},
+use crate::{
+    any_server::command_line::{json_line, s3keep},
+    support::{
+        World, files, noise, run,
+        store::{Fault, Object, Request, Store},
+    },
 };
 
 fn world() -> World {
@@ -20,8 +25,13 @@ fn world() -> World {
     world
 }
 
+/// An object without a checksum, whose ETag is no MD5: a client cannot verify its content.
+fn unverifiable(body: &[u8], etag: &str) -> Object {
+    Object::new(body.to_vec()).etag(etag).no_checksum()
+}
+
 #[test]
-fn passing_trouble_is_waited_out() {
+fn transient_errors_are_retried() {
     let world = world();
     for operation in ["ListObjectsV2", "PutObject"] {
         world.store().fault(Fault::on(operation).times(1).status(503, "SlowDown"));
@@ -36,19 +46,17 @@ fn passing_trouble_is_waited_out() {
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
 }
 
-/// The connection is closed before the server has it all.
+/// The server responds and closes the connection before it has read the whole request.
 #[test]
-fn what_is_said_before_an_upload_is_heard_to_its_end_counts() {
+fn early_rejection_of_an_upload_is_reported() {
     for is_tls in [false, true] {
         let world = World::on(if is_tls { Store::start_tls() } else { Store::start() });
         world.write("src/large", noise(1, 8 << 20));
         let ca = is_tls.then(|| world.store().ca_pem());
         ca.iter().for_each(|pem| fs::write(world.path("ca.pem"), pem).unwrap());
-        let url = format!("s3://{}", world.bucket);
         let backup = |code| {
-            let mut command = world.command();
-            command.envs(ca.iter().map(|_| ("AWS_CA_BUNDLE", world.path("ca.pem"))));
-            let run = run(command.args(["backup", "src", &url, "--yes", "--retries", "1"]));
+            let mut command = s3keep(&world, "backup src BUCKET --yes --retries 1");
+            let run = run(command.envs(ca.iter().map(|_| ("AWS_CA_BUNDLE", world.path("ca.pem")))));
             assert_eq!(run.code, code, "{run:?}");
             run
         };
@@ -57,11 +65,12 @@ fn what_is_said_before_an_upload_is_heard_to_its_end_counts() {
         backup(2).assert_says("upload large: permission denied (AccessDenied)");
         assert_eq!(hits.count(), 1);
         world.store().clear_faults();
-        // Who has not heard it can't have stored it.
+        // A server that has not read the whole request cannot have stored the object. Its success
+        // response does not count.
         world.store().fault(early().status(200, "").header("etag", "\"an-etag\""));
         backup(2).assert_says("the connection was closed too early");
         world.store().clear_faults();
-        // More often than other failures are met with another try.
+        // Throttling is retried more often than other errors: four times here, not once.
         world.store().fault(early().times(4).status(503, "SlowDown"));
         backup(0).assert_says("1 uploaded");
         assert_eq!(world.store().get("large").unwrap().body, noise(1, 8 << 20));
@@ -69,25 +78,25 @@ fn what_is_said_before_an_upload_is_heard_to_its_end_counts() {
 }
 
 #[test]
-fn the_server_says_how_long_to_wait() {
+fn retry_after_header_is_honored() {
     let world = world();
     world.store().fault(
         Fault::on("ListObjectsV2").times(1).status(503, "SlowDown").header("retry-after", "1"),
     );
-    let begun = std::time::Instant::now();
+    let started = Instant::now();
     world.expect(0, "backup src BUCKET --yes");
-    assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
+    assert!(started.elapsed() >= Duration::from_secs(1));
 }
 
 #[test]
-fn one_bad_file_does_not_stop_the_others_but_the_deletions() {
+fn failed_upload_withholds_deletions_but_no_other_uploads() {
     let world = world();
     world.store().put("renamed from b", b"b");
     world.store().fault(Fault::on("PutObject").key("b").status(403, "AccessDenied"));
     let run = world.expect(2, "backup src BUCKET --yes");
     run.assert_says("upload b: permission denied (AccessDenied)");
     run.assert_says("2 uploaded");
-    // The object may be all that is left of the file that could not be uploaded.
+    // The object may be the only remaining copy of the file that could not be uploaded.
     run.assert_says("1 deletions were withheld because not everything was transferred");
     assert_eq!(world.store().keys(), ["a", "c", "renamed from b"]);
     world.store().clear_faults();
@@ -95,7 +104,7 @@ fn one_bad_file_does_not_stop_the_others_but_the_deletions() {
 }
 
 #[test]
-fn a_deletion_that_fails_is_named_and_the_others_are_made() {
+fn failed_deletion_is_reported_and_the_others_are_made() {
     let world = world();
     for key in ["x", "y", "z"] {
         world.store().put(key, b"gone");
@@ -108,7 +117,7 @@ fn a_deletion_that_fails_is_named_and_the_others_are_made() {
 }
 
 #[test]
-fn a_fatal_failure_stops_all_at_once() {
+fn fatal_error_stops_the_run_at_once() {
     let world = world();
     world.store().put("gone", b"gone");
     world.store().fault(Fault::on("PutObject").skip(1).status(403, "InvalidAccessKeyId"));
@@ -119,20 +128,20 @@ fn a_fatal_failure_stops_all_at_once() {
 }
 
 #[test]
-fn a_listing_that_fails_or_lies_changes_nothing() {
-    let lies = [
+fn failed_or_corrupt_listing_changes_nothing() {
+    let faults = [
         Fault::on("ListObjectsV2").skip(1).status(500, "InternalError"),
         Fault::on("ListObjectsV2").skip(1).status(403, "AccessDenied"),
         Fault::on("ListObjectsV2").skip(1).body("<html>captive portal</html>"),
         Fault::on("ListObjectsV2").skip(1).truncate_body(300),
         Fault::on("ListObjectsV2").skip(1).cut_body(300),
     ];
-    for lie in lies {
+    for fault in faults {
         let world = world();
         world.expect(0, "backup src BUCKET --yes");
         world.write("src/only here", "x");
         world.store().set_page_size(2);
-        world.store().fault(lie);
+        world.store().fault(fault);
         for line in ["restore BUCKET src --yes --retries 1", "backup src BUCKET --yes --retries 1"]
         {
             world.store().clear_requests();
@@ -145,7 +154,7 @@ fn a_listing_that_fails_or_lies_changes_nothing() {
 }
 
 #[test]
-fn an_object_that_is_gone_since_the_listing_is_named() {
+fn object_deleted_after_the_listing_is_reported() {
     let world = world();
     world.expect(0, "backup src BUCKET --yes");
     world.store().fault(Fault::on("GetObject").key("b").times(1).run(|store| {
@@ -158,7 +167,7 @@ fn an_object_that_is_gone_since_the_listing_is_named() {
 }
 
 #[test]
-fn what_arrives_damaged_never_gets_its_name() {
+fn damaged_download_is_never_renamed_into_place() {
     let world = world();
     world.expect(0, "backup src BUCKET --yes");
     world.store().fault(Fault::on("GetObject").key("b").flip_body(0));
@@ -166,8 +175,8 @@ fn what_arrives_damaged_never_gets_its_name() {
     let run = world.expect(2, "restore BUCKET back --yes --retries 1");
     run.assert_says("download b: the bytes that arrived do not match the object's checksum");
     assert_eq!(files(&world.path("back"))["b"], b"an older b");
-    assert_eq!(files(&world.path("back")).len(), 3, "no temporary file is left");
-    // Once is waited out.
+    assert_eq!(files(&world.path("back")).len(), 3, "no temporary file remains");
+    // One damaged response is retried.
     world.store().clear_faults();
     world.store().fault(Fault::on("GetObject").key("b").times(1).flip_body(0));
     world.expect(0, "restore BUCKET back --yes");
@@ -175,13 +184,13 @@ fn what_arrives_damaged_never_gets_its_name() {
 }
 
 #[test]
-fn what_is_damaged_on_its_way_to_the_server_is_refused_and_sent_again() {
+fn upload_damaged_in_transit_is_retried() {
     let world = world();
     world.store().fault(Fault::on("PutObject").key("b").times(1).flip_request_body(0));
     world.expect(0, "backup src BUCKET --yes");
     assert_eq!(&world.store().get("b").unwrap().body[..], b"b");
     assert_eq!(world.store().count("PutObject"), 4);
-    // As MinIO calls it.
+    // MinIO's code for the same error.
     world.write("src/b", "bb");
     let code = "XAmzContentChecksumMismatch";
     world.store().fault(Fault::on("PutObject").key("b").times(1).status(400, code));
@@ -190,20 +199,17 @@ fn what_is_damaged_on_its_way_to_the_server_is_refused_and_sent_again() {
 }
 
 #[test]
-fn json_lines_say_what_ended_a_run() {
+fn json_summary_names_the_error_that_ended_the_run() {
     let world = world();
     world.store().fault(Fault::on("PutObject").status(404, "NoSuchBucket"));
     let run = world.expect(1, "backup src BUCKET --yes --json --workers 1");
-    let lines: Vec<serde_json::Value> =
-        run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let of = |kind: &str| lines.iter().find(|line| line["type"] == kind).expect(kind);
-    let (plan, summary) = (of("plan"), of("summary"));
+    let (plan, summary) = (json_line(&run, "plan"), json_line(&run, "summary"));
     assert_eq!(summary["ended_by"], "upload a: the bucket does not exist (NoSuchBucket)");
     assert!(plan["direction"] == "backup" && summary["direction"] == "backup");
 }
 
 #[test]
-fn every_failure_is_named_however_many_there_are() {
+fn every_failure_is_reported_without_a_limit() {
     let world = World::in_process();
     for n in 0..70 {
         world.write(&format!("src/{n:02}"), "x");
@@ -215,21 +221,18 @@ fn every_failure_is_named_however_many_there_are() {
 }
 
 #[test]
-fn nobody_listening_is_no_reason_to_stop() {
-    use std::process::Stdio;
+fn closed_stdout_and_stderr_do_not_stop_the_run() {
     let world = world();
-    std::os::unix::fs::symlink("nowhere", world.path("src/dangling")).unwrap();
-    let url = format!("s3://{}", world.bucket);
-    let mut command = world.command();
-    command.args(["backup", "src", &url, "--yes"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    symlink("nowhere", world.path("src/dangling")).unwrap();
+    let mut command = s3keep(&world, "backup src BUCKET --yes");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop((child.stdout.take(), child.stderr.take()));
     assert_eq!(child.wait().unwrap().code(), Some(2));
     assert_eq!(world.store().keys(), ["a", "b", "c"]);
 }
 
 #[test]
-fn a_deletion_that_was_already_made_is_no_failure_and_a_busy_server_is_asked_again() {
+fn deletion_accepts_missing_keys_and_retries_throttled_ones() {
     let world = world();
     world.store().put("with\ncontrol", b"x");
     world.store().fault(Fault::on("DeleteObject").times(1).status(404, "NoSuchKey"));
@@ -244,9 +247,9 @@ fn a_deletion_that_was_already_made_is_no_failure_and_a_busy_server_is_asked_aga
 }
 
 #[test]
-fn a_damaged_range_of_a_large_object_is_fetched_again() {
+fn damaged_part_of_a_large_object_is_downloaded_again() {
     let world = World::in_process();
-    world.write("src/large", crate::support::noise(1, 11 << 20));
+    world.write("src/large", noise(1, 11 << 20));
     world.expect(0, "backup src BUCKET --yes --part-size 5MiB");
     world.store().fault(Fault::on("GetObject").times(1).flip_body(1_000));
     world.expect(0, "restore BUCKET back --yes --part-size 5MiB");
@@ -258,12 +261,11 @@ fn a_damaged_range_of_a_large_object_is_fetched_again() {
 }
 
 #[test]
-fn a_range_that_nobody_asked_for_is_not_taken_for_the_one_that_was() {
+fn response_with_the_wrong_content_range_is_rejected() {
     let world = World::in_process();
-    let body = crate::support::noise(1, 11 << 20);
-    // Nothing else could tell.
-    let object = Object { checksum: None, ..Object::new(body.clone()).etag("opaque") };
-    world.store().put_object("large", object);
+    let body = noise(1, 11 << 20);
+    // Only the Content-Range header shows that the body is the wrong one.
+    world.store().put_object("large", unverifiable(&body, "opaque"));
     let second = |request: &Request| {
         request.headers.get("range").is_some_and(|range| range.starts_with("bytes=5242880-"))
     };
@@ -282,48 +284,44 @@ fn a_range_that_nobody_asked_for_is_not_taken_for_the_one_that_was() {
 }
 
 #[test]
-fn an_object_whose_length_is_not_said_is_whole_when_all_of_it_came_and_no_more() {
+fn download_without_content_length_must_have_the_listed_size() {
     let world = World::in_process();
-    let body = crate::support::noise(1, 300_000);
-    // Nothing else could tell.
-    let object = Object { checksum: None, ..Object::new(body.clone()).etag("opaque") };
-    world.store().put_object("a", object);
-    let longer = [&body[..], b"x"].concat();
-    let whole = |request: &Request| !request.headers.contains_key("range");
+    let body = noise(1, 300_000);
+    // Only the size shows that the body is too short or too long.
+    world.store().put_object("a", unverifiable(&body, "opaque"));
+    let is_whole = |request: &Request| !request.headers.contains_key("range");
     let chunks =
-        |body: &[u8], ends| Fault::on("GetObject").when(whole).in_chunks(body.to_vec(), ends);
-    for (n, (body, ends)) in
-        [(&body[..], true), (&body[..200_000], true), (&body[..200_000], false)]
-            .into_iter()
-            .enumerate()
-    {
-        world.store().fault(chunks(body, ends));
-        world.expect(0, &format!("restore BUCKET back{n} --yes")).assert_says("1 downloaded");
+        |body: &[u8], ends| Fault::on("GetObject").when(is_whole).in_chunks(body.to_vec(), ends);
+    // The rest of a short body is downloaded with a range request.
+    for (dir, sent, ends) in [
+        ("whole", &body[..], true),
+        ("short", &body[..200_000], true),
+        ("broken", &body[..200_000], false),
+    ] {
+        world.store().fault(chunks(sent, ends));
+        world.expect(0, &format!("restore BUCKET {dir} --yes")).assert_says("1 downloaded");
         world.store().clear_faults();
-        let back = files(&world.path(&format!("back{n}")));
-        assert!(back["a"] == longer[..300_000]);
+        assert!(files(&world.path(dir))["a"] == body);
     }
-    world.store().fault(chunks(&longer, true));
+    world.store().fault(chunks(&[&body[..], b"x"].concat(), true));
     let run = world.expect(2, "restore BUCKET never --yes");
     run.assert_says("download a: the object is longer than it was listed");
     assert!(files(&world.path("never")).is_empty());
 }
 
 #[test]
-fn two_versions_are_not_mixed_though_the_listing_has_no_etags() {
+fn object_versions_are_not_mixed_if_the_listing_has_no_etags() {
     let world = World::in_process();
-    let version = |n: u64, size: usize| {
-        let body = crate::support::noise(n, size);
-        Object { checksum: None, ..Object::new(body).etag(&format!("opaque{n}")) }
-    };
+    let version = |n, size| unverifiable(&noise(n, size), &format!("opaque{n}"));
     for size in [11 << 20, 300_000] {
         world.store().put_object("a", version(1, size));
         let listed = format!(
-            "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key><Size>{size}</Size>\
-             <LastModified>2024-02-29T12:34:56Z</LastModified></Contents></ListBucketResult>"
+            "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key>\
+             <Size>{size}</Size><LastModified>2024-02-29T12:34:56Z</LastModified></Contents>\
+             </ListBucketResult>"
         );
         world.store().fault(Fault::on("ListObjectsV2").body(listed));
-        // The first answer breaks off; before the next one, somebody replaces the object.
+        // The first response breaks off. The object is replaced before the next one.
         world.store().fault(Fault::on("GetObject").times(1).cut_body(100_000));
         let replaced = move |store: &Store| store.put_object("a", version(2, size));
         world.store().fault(Fault::on("GetObject").times(1).run(replaced));
@@ -335,7 +333,7 @@ fn two_versions_are_not_mixed_though_the_listing_has_no_etags() {
 }
 
 #[test]
-fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
+fn throttling_lowers_the_concurrency_and_the_run_completes() {
     let world = World::in_process();
     for n in 0..1_000 {
         world.write(&format!("src/{n}"), format!("{n}"));
@@ -343,7 +341,7 @@ fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
     for (line, operation) in
         [("backup src BUCKET --yes", "PutObject"), ("restore BUCKET back --yes", "GetObject")]
     {
-        // Eight requests at a time are answered, more are refused.
+        // The server accepts eight requests at a time and throttles the rest.
         let too_many = Fault::on(operation).when(|request| request.under_way > 8);
         world.store().fault(too_many.status(503, "SlowDown"));
         world.store().fault(Fault::on(operation).delay(Duration::from_millis(10)));
@@ -352,9 +350,9 @@ fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
         let requests = world.store().requests_of(operation);
         let refused =
             |requests: &[Request]| requests.iter().filter(|request| request.status == 503).count();
-        assert!(refused(&requests[..100]) > 10, "there is reason to give way");
-        // How many it begins with depends on how busy this machine is; what it ends with does not. One in
-        // thirty is refused then, where it would be one in seven if nobody gave way.
+        assert!(refused(&requests[..100]) > 10, "the server throttles at the start");
+        // The rate at the start depends on the load of the machine, the rate at the end does not:
+        // one request in thirty is throttled. With full concurrency it would be one in seven.
         let later = &requests[requests.len() - 500..];
         assert!(refused(later) * 12 < later.len(), "{line}: {} of {}", refused(later), later.len());
     }
@@ -362,12 +360,13 @@ fn a_server_that_asks_to_slow_down_is_given_way_to_and_gets_everything() {
 }
 
 #[test]
-fn what_is_tried_again_waits_for_its_turn() {
+fn retries_respect_the_concurrency_limit() {
     let world = World::in_process();
     for n in 0..24 {
         world.write(&format!("src/{n}"), format!("{n}"));
     }
-    // All eight that are under way are refused together, and then the four that may still be.
+    // The server refuses all eight requests in flight together, and then the four that the limit
+    // still allows.
     for at_once in [8, 4] {
         let all = Barrier::new(at_once);
         let refuse = Fault::on("PutObject").times(at_once).run(move |_| {
@@ -375,13 +374,14 @@ fn what_is_tried_again_waits_for_its_turn() {
         });
         world.store().fault(refuse.status(503, "SlowDown"));
     }
-    // From then on, two: a third has time enough to come before they are answered.
-    let (came, more) = (Mutex::new(0), Condvar::new());
+    // The limit is then two. The server delays its responses, so that a third request, if there is
+    // one, arrives before them.
+    let (arrived, more) = (Mutex::new(0), Condvar::new());
     world.store().fault(Fault::on("PutObject").times(3).run(move |_| {
-        let mut came = came.lock().unwrap();
-        *came += 1;
+        let mut arrived = arrived.lock().unwrap();
+        *arrived += 1;
         more.notify_all();
-        let _kept = more.wait_timeout_while(came, Duration::from_millis(700), |came| *came < 3);
+        let _guard = more.wait_timeout_while(arrived, Duration::from_millis(700), |n| *n < 3);
     }));
     world.expect(0, "backup src BUCKET --yes --workers 8").assert_says("24 uploaded");
     let requests = world.store().requests_of("PutObject");
@@ -393,18 +393,18 @@ fn what_is_tried_again_waits_for_its_turn() {
 }
 
 #[test]
-fn a_server_that_is_gone_for_good_ends_the_run_before_everything_has_been_tried() {
+fn unreachable_server_ends_the_run_after_1000_failures() {
     let world = World::in_process();
     for n in 0..4_000 {
         world.write(&format!("src/{n}"), "x");
     }
-    world.store().put("gone", b"kept, as nothing was sent");
+    world.store().put("gone", b"kept, as no upload succeeded");
     world.store().fault(Fault::on("PutObject").refuse(None));
     let run = world.run("backup src BUCKET --yes --retries 0");
     assert_eq!(run.code, 1, "{run:?}");
     run.assert_says("1000 objects in a row were lost: the rest is not tried");
-    let named = (0..4_000).filter(|n| run.stderr.contains(&format!("upload {n}:"))).count();
-    assert!((1_000..2_000).contains(&named), "{named}");
+    let reported = (0..4_000).filter(|n| run.stderr.contains(&format!("upload {n}:"))).count();
+    assert!((1_000..2_000).contains(&reported), "{reported}");
     world.store().clear_faults();
     assert_eq!(world.store().keys(), ["gone"]);
     world.expect(0, "backup src BUCKET --yes").assert_says("4000 uploaded");

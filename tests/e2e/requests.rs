@@ -1,4 +1,4 @@
-//! What a run costs: requests and connections, counted.
+//! The number of requests and connections of a run.
 
 use std::{
     collections::BTreeMap,
@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{
-    World, files, run,
-    store::{Fault, Request, Store},
+use crate::{
+    any_server::command_line::s3keep,
+    support::{
+        World, files, run,
+        store::{Fault, ListOrder, Request, Store},
+    },
 };
 
 fn with_files(count: usize) -> World {
@@ -23,7 +26,7 @@ fn with_files(count: usize) -> World {
 }
 
 #[test]
-fn a_run_with_nothing_to_do_costs_one_list_per_1000_objects_and_nothing_else() {
+fn no_op_run_costs_one_list_request_per_1000_objects() {
     let world = with_files(2_001);
     world.expect(0, "backup src BUCKET --yes");
     world.expect(0, "restore BUCKET back --yes");
@@ -36,10 +39,10 @@ fn a_run_with_nothing_to_do_costs_one_list_per_1000_objects_and_nothing_else() {
 }
 
 #[test]
-fn a_small_file_costs_one_request_and_connections_are_kept() {
+fn small_file_costs_one_request_on_a_reused_connection() {
     let world = with_files(300);
-    for (line, operation, looks) in [
-        // A backup that has something to send asks once for uploads that were cut off.
+    for (line, operation, lists) in [
+        // A backup that uploads files also lists the unfinished multipart uploads.
         ("backup src BUCKET --yes --workers 4", "PutObject", 2),
         ("restore BUCKET back --yes --workers 4", "GetObject", 1),
     ] {
@@ -47,66 +50,69 @@ fn a_small_file_costs_one_request_and_connections_are_kept() {
         let before = world.store().connections();
         world.expect(0, line);
         assert_eq!(world.store().count(operation), 300);
-        assert_eq!(world.store().requests().len(), 300 + looks);
+        assert_eq!(world.store().requests().len(), 300 + lists);
         assert!(world.store().connections() - before <= 5, "{line}");
     }
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
 }
 
 #[test]
-fn a_connection_is_only_made_where_it_is_worth_it() {
+fn run_opens_no_more_connections_than_its_requests_need() {
     let world = with_files(100);
     for line in ["backup src BUCKET --yes", "restore BUCKET back --yes"] {
         let before = world.store().connections();
         world.expect(0, line);
-        // One for the listing, and 25 workers for 100 requests.
+        // One connection for the listing, and one for each of 25 workers that share 100 requests.
         assert!(world.store().connections() - before <= 26, "{line}");
     }
 }
 
+/// Whether the request lists a range that starts in the middle of the bucket.
+fn is_ranged(list: &Request) -> bool {
+    list.query.contains_key("start-after")
+}
+
 #[test]
-fn a_large_bucket_is_listed_side_by_side_for_little_more_than_a_request_a_page() {
-    use crate::support::store::ListOrder;
+fn parallel_listing_costs_little_more_than_one_request_a_page() {
     let world = with_files(3_000);
     world.expect(0, "backup src BUCKET --yes");
     world.store().set_page_size(50);
-    world.write("other/file", "nothing of what is there");
+    world.write("other/file", "not in the bucket");
     for (line, most, in_ranges) in [
-        // The local files say where to cut: all but one of a page are new.
+        // The local files give the range boundaries. A page repeats at most one key.
         ("backup src BUCKET --yes", 3_000 / 49 + 2, true),
-        // Nothing is known of what is there: a request in vain for three pages at most.
+        // The boundaries are guesses: at most one useless request for three pages.
         ("backup other BUCKET --mock --max-delete 100%", 60 + 20, true),
-        // A key that were lost would be missing in what is restored: no such store's order is sure enough.
+        // A restore would delete the local file of a lost key, so it does not use ranges unless the
+        // order of the store is known.
         ("restore BUCKET back --yes", 60 + 20, false),
     ] {
         world.store().clear_requests();
         let run = world.expect(0, line);
         let lists = world.store().requests_of("ListObjectsV2");
         assert!((60..=most).contains(&lists.len()), "{line}: {}", lists.len());
-        let begins_behind = |list: &Request| list.query.contains_key("start-after");
-        assert_eq!(lists.iter().any(begins_behind), in_ranges, "{line}");
+        assert_eq!(lists.iter().any(is_ranged), in_ranges, "{line}");
         if line.starts_with("backup other") {
             run.assert_says("3000 to delete");
         }
     }
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
 
-    // Where the order is another, or nothing can be begun in the middle, all is found all the same.
-    world.write("src/1-1", "in byte order before 1/, in path order behind it");
+    // The listing is complete, too, if the store has another order or rejects start-after.
+    world.write("src/1-1", "before 1/ in byte order, after it in path order");
     world.expect(0, "backup src BUCKET --yes");
     world.store().set_list_order(ListOrder::Paths);
     world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
     world.store().set_list_order(ListOrder::Bytes);
-    let refuse = Fault::on("ListObjectsV2").when(|list| list.query.contains_key("start-after"));
-    world.store().fault(refuse.status(501, "NotImplemented"));
+    let refuse = Fault::on("ListObjectsV2").when(is_ranged).status(501, "NotImplemented");
+    world.store().fault(refuse);
     world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
     world.expect(0, "restore BUCKET else --yes");
     assert_eq!(files(&world.path("src")), files(&world.path("else")));
 }
 
 #[test]
-fn a_restore_lists_by_prefix_side_by_side_whatever_the_order() {
-    use crate::support::store::ListOrder;
+fn restore_lists_prefixes_in_parallel_in_any_order() {
     let world = World::in_process();
     for n in 0..2_400 {
         world.write(&format!("src/all/{}/{}/{n}", n % 3, n % 15), format!("{n}"));
@@ -114,7 +120,7 @@ fn a_restore_lists_by_prefix_side_by_side_whatever_the_order() {
     for n in 0..40 {
         world.write(
             &format!("src/all/{}-{n}", n % 3),
-            "in byte order before all/0/, all/1/ and all/2/",
+            "before all/0/, all/1/ and all/2/ in byte order",
         );
     }
     world.expect(0, "backup src BUCKET/deep --yes");
@@ -135,29 +141,28 @@ fn a_restore_lists_by_prefix_side_by_side_whatever_the_order() {
         let lists = restored(&format!("{order:?}"));
         assert!((50..=100).contains(&lists.len()), "{}", lists.len());
         assert!(lists.iter().any(|list| list.under_way > 2));
-        assert!(lists.iter().all(|list| !list.query.contains_key("start-after")));
+        assert!(!lists.iter().any(is_ranged));
         assert!(lists.iter().any(|list| list.query["prefix"] == "deep/all/2/"));
     }
-    // What the store does not do by prefix is done in one.
+    // If the store cannot list by prefix or delimiter, one sequential listing remains.
     world.store().clear_faults();
     let by_prefix = |list: &Request| list.query["prefix"].ends_with("all/1/");
     let by_delimiter = |list: &Request| list.query.contains_key("delimiter");
     world.store().fault(Fault::on("ListObjectsV2").when(by_prefix).status(501, "NotImplemented"));
     restored("refused");
-    world
-        .store()
-        .fault(Fault::on("ListObjectsV2").when(by_delimiter).status(501, "NotImplemented"));
+    let refuse = Fault::on("ListObjectsV2").when(by_delimiter).status(501, "NotImplemented");
+    world.store().fault(refuse);
     assert_eq!(restored("flat").iter().filter(|list| !by_delimiter(list)).count(), 49);
-    // One worker is not better off with two things to do.
+    // A single worker gains nothing from a split listing.
     world.store().clear_faults();
     world.store().clear_requests();
     world.expect(0, "restore BUCKET/deep one --yes --workers 1");
     assert_eq!(world.store().count("ListObjectsV2"), 49);
 }
 
-/// A proxy that takes whatever it is asked for to one server.
+/// Starts a proxy that connects every CONNECT request to the same server, and returns its URL.
 fn proxy_to(server: String) -> String {
-    let pass_on = |mut from: TcpStream, mut to: TcpStream| {
+    let forward = |mut from: TcpStream, mut to: TcpStream| {
         let _ = io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Write);
     };
@@ -167,12 +172,12 @@ fn proxy_to(server: String) -> String {
         for client in listener.incoming() {
             let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
             thread::spawn(move || {
-                let asked = BufReader::new(&client).lines().map(Result::unwrap);
-                asked.take_while(|line| !line.is_empty()).for_each(drop);
+                let head = BufReader::new(&client).lines().map(Result::unwrap);
+                head.take_while(|line| !line.is_empty()).for_each(drop);
                 (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
                 let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
-                thread::spawn(move || pass_on(back.0, back.1));
-                pass_on(client, server);
+                thread::spawn(move || forward(back.0, back.1));
+                forward(client, server);
             });
         }
     });
@@ -180,22 +185,19 @@ fn proxy_to(server: String) -> String {
 }
 
 #[test]
-fn a_restore_from_aws_lists_in_ranges_but_for_directory_buckets() {
+fn restore_from_aws_lists_ranges_except_of_directory_buckets() {
     let world = World::on(Store::start_tls());
     fs::write(world.path("ca.pem"), world.store().ca_pem()).unwrap();
     let proxy = proxy_to(world.endpoint().replace("https://", ""));
-    let restore = |bucket: &str, how: &str| {
+    let restore = |line: &str| {
         world.store().clear_requests();
-        let mut command = world.command();
+        let mut command = s3keep(&world, &format!("{line} --addressing-style path"));
         command.env_remove("AWS_ENDPOINT_URL_S3").env("HTTPS_PROXY", &proxy);
-        command.env("AWS_CA_BUNDLE", world.path("ca.pem"));
-        command.args(["restore", &format!("s3://{bucket}"), "back", how]);
-        let done = run(command.args(["--addressing-style", "path"]));
+        let done = run(command.env("AWS_CA_BUNDLE", world.path("ca.pem")));
         assert_eq!(done.code, 0, "{done:?}");
         let lists = world.store().requests_of("ListObjectsV2");
         assert!(lists.iter().all(|list| list.headers["host"] == "s3.amazonaws.com"));
-        let begins_behind = |list: &Request| list.query.contains_key("start-after");
-        (done, lists.len(), lists.iter().any(begins_behind))
+        (done, lists.len(), lists.iter().any(is_ranged))
     };
     let objects = (0..900).map(|n| (format!("{}/{n}", n % 7), n.to_string().into_bytes()));
     let objects = BTreeMap::from_iter(objects);
@@ -205,35 +207,36 @@ fn a_restore_from_aws_lists_in_ranges_but_for_directory_buckets() {
         world.store().put(key, body);
         world.store().put_in("bucket--use1-az4--x-s3", key, body);
     }
-    let (done, _, in_ranges) = restore("bucket--use1-az4--x-s3", "--mock");
+    // A directory bucket guarantees no order.
+    let (done, _, in_ranges) = restore("restore s3://bucket--use1-az4--x-s3 back --mock");
     assert!(!in_ranges);
     done.assert_says("900 to download");
-    // Nothing is known of what is there: a request in vain for three pages at most.
-    let (_, lists, in_ranges) = restore("bucket", "--yes");
+    // The boundaries are guesses: at most one useless request for three pages.
+    let (_, lists, in_ranges) = restore("restore BUCKET back --yes");
     assert!(in_ranges && (45..=45 + 15).contains(&lists), "{lists}");
     assert!(files(&world.path("back")) == objects);
-    // The local files say where to cut: all but one of a page are new.
-    let (done, lists, in_ranges) = restore("bucket", "--yes");
+    // The local files give the range boundaries. A page repeats at most one key.
+    let (done, lists, in_ranges) = restore("restore BUCKET back --yes");
     assert!(in_ranges && (45..=900 / 19 + 2).contains(&lists), "{lists}");
     done.assert_nothing_to_do();
 }
 
 #[test]
-fn over_http_the_content_is_part_of_the_signature_unless_that_is_not_wanted() {
+fn unsigned_payload_option_turns_off_payload_signing() {
     let world = with_files(1);
-    let sent = |option: &str| {
+    let payload_hash = |option: &str| {
         world.write("src/a", option);
         world.expect(0, &format!("backup src BUCKET --yes {option}"));
         let put = world.store().requests_of("PutObject").pop().unwrap();
         assert!(put.headers.contains_key("x-amz-checksum-crc64nvme"));
         put.headers["x-amz-content-sha256"].clone()
     };
-    assert_eq!(sent("--checksum-algorithm=crc64nvme").len(), 64);
-    assert_eq!(sent("--unsigned-payload"), "UNSIGNED-PAYLOAD");
+    assert_eq!(payload_hash("--checksum-algorithm=crc64nvme").len(), 64);
+    assert_eq!(payload_hash("--unsigned-payload"), "UNSIGNED-PAYLOAD");
 }
 
 #[test]
-fn deletions_go_in_batches_of_1000() {
+fn deletions_are_sent_in_batches_of_1000() {
     let world = World::in_process();
     for n in 0..2_500 {
         world.store().put(&format!("gone/{n}"), b"x");
@@ -244,9 +247,9 @@ fn deletions_go_in_batches_of_1000() {
     world.expect(0, "backup src BUCKET --yes --max-delete 100%").assert_says("2502 deleted");
     assert_eq!(world.store().keys(), ["a"]);
     assert_eq!(world.store().count("DeleteObjects"), 3);
-    // What XML can't carry goes alone.
+    // Keys that XML cannot represent are deleted one by one.
     assert_eq!(world.store().count("DeleteObject"), 2);
-    // Transfers come before deletions.
+    // Deletions follow the transfers.
     let operations: Vec<_> = world.store().requests().iter().map(|r| r.operation).collect();
     let put = operations.iter().position(|operation| *operation == "PutObject");
     let delete = operations.iter().position(|operation| operation.starts_with("Delete"));
@@ -254,20 +257,16 @@ fn deletions_go_in_batches_of_1000() {
 }
 
 #[test]
-fn pages_in_any_order_and_of_any_size_make_one_listing() {
-    use crate::support::store::ListOrder;
+fn pages_of_any_order_and_size_make_one_listing() {
     let world = World::in_process();
-    for name in ["a", "a-b", "a/b", "a/c", "a0", "b/c/d", "b/c-d", "b.c"] {
-        if name != "a" {
-            world.write(&format!("src/{name}"), name);
-        }
+    for name in ["a-b", "a/b", "a/c", "a0", "b/c/d", "b/c-d", "b.c"] {
+        world.write(&format!("src/{name}"), name);
     }
     for order in [ListOrder::Paths, ListOrder::Bytes] {
         for size in [1, 2, 3, 1_000] {
             world.store().set_list_order(order);
             world.store().set_page_size(size);
-            let run = world.run("backup src BUCKET --yes");
-            assert_eq!(run.code, 0, "{run:?}");
+            world.expect(0, "backup src BUCKET --yes");
             world.expect(0, "restore BUCKET back --yes");
             world.expect(0, "backup back BUCKET --yes").assert_nothing_to_do();
             assert_eq!(files(&world.path("src")), files(&world.path("back")));
