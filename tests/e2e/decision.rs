@@ -1,14 +1,22 @@
-//! The decision rule where clocks are apart, times mean nothing, and ETags are no MD5s.
+//! The decision rule with clock skew, misleading file times, and ETags that are not MD5s.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use crate::support::{
     World, files, noise, set_age,
     store::{Checksum, Object},
 };
 
+/// One minute ago, by the store's clock.
+fn minute_ago(world: &World) -> SystemTime {
+    world.store().now() - Duration::from_secs(60)
+}
+
 #[test]
-fn the_fixed_points_hold_whatever_the_servers_clock_says() {
+fn fixed_points_hold_for_any_server_clock() {
     for shift in [-800, -300, -2, 2, 300, 800] {
         let world = World::in_process();
         world.store().shift_clock(shift);
@@ -21,7 +29,7 @@ fn the_fixed_points_hold_whatever_the_servers_clock_says() {
         world.expect(0, "restore BUCKET back --yes").assert_says("6 downloaded");
         world.expect(0, "restore BUCKET back --yes").assert_nothing_to_do();
         world.expect(0, "backup back BUCKET --yes").assert_nothing_to_do();
-        // A change is seen, though the server's clock may say that it is older than the object.
+        // A change is detected, although by the server's clock it may be older than the object.
         fs::write(world.path("src/100"), "1OO").unwrap();
         world.expect(0, "backup src BUCKET --yes").assert_says("1 uploaded");
         assert_eq!(&world.store().get("100").unwrap().body[..], b"1OO", "{shift}");
@@ -29,7 +37,7 @@ fn the_fixed_points_hold_whatever_the_servers_clock_says() {
 }
 
 #[test]
-fn a_time_in_the_future_is_not_sent_for_ever() {
+fn file_with_a_future_mtime_is_uploaded_once() {
     let world = World::in_process();
     world.write("src/future", "f");
     set_age(&world.path("src/future"), -86_400);
@@ -42,7 +50,7 @@ fn a_time_in_the_future_is_not_sent_for_ever() {
 }
 
 #[test]
-fn what_the_content_cannot_settle_is_sent_once_and_then_known() {
+fn file_that_cannot_be_compared_is_uploaded_once() {
     let world = World::in_process();
     world.write("src/a", "a");
     let object = Object::new("a").etag("opaque").last_modified(world.store().now());
@@ -53,7 +61,7 @@ fn what_the_content_cannot_settle_is_sent_once_and_then_known() {
 }
 
 #[test]
-fn a_large_file_written_just_before_is_not_sent_twice() {
+fn large_file_written_just_before_is_uploaded_once() {
     let world = World::in_process();
     world.write("src/large", noise(1, 11 << 20));
     set_age(&world.path("src/large"), 0);
@@ -62,15 +70,15 @@ fn a_large_file_written_just_before_is_not_sent_twice() {
 }
 
 #[test]
-fn content_decides_where_it_is_asked_to() {
+fn checksum_option_decides_by_content() {
     let world = World::in_process();
     world.write("src/a", "a");
     world.write("src/b", "b");
     world.expect(0, "backup src BUCKET --yes");
-    // A change that neither the size nor the time shows.
+    // A change of content that keeps the size and the time.
     world.write("src/a", "A");
     world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
-    // A time that shows a change where there is none.
+    // A new time without a change of content.
     set_age(&world.path("src/b"), -5);
     let run = world.expect(0, "backup src BUCKET --yes --checksum");
     run.assert_says("1 uploaded");
@@ -82,12 +90,12 @@ fn content_decides_where_it_is_asked_to() {
 }
 
 #[test]
-fn an_etag_that_is_no_md5_is_not_corruption() {
+fn etag_that_is_not_an_md5_is_not_a_mismatch() {
     let world = World::in_process();
-    let past = world.store().now() - std::time::Duration::from_secs(60);
+    let past = minute_ago(&world);
+    // With SSE-KMS, an ETag looks like an MD5 but is not one.
     let md5_like = "0123456789abcdef0123456789abcdef";
     let kms = Object::new("under KMS").etag(md5_like).last_modified(past);
-    let kms = Object { metadata: Default::default(), ..kms };
     world.store().put_object("with-checksum", kms);
     let parts =
         Object::new("parts").etag(&format!("{md5_like}-2")).no_checksum().last_modified(past);
@@ -102,7 +110,7 @@ fn an_etag_that_is_no_md5_is_not_corruption() {
     run.assert_says("4 downloaded");
     run.assert_says("2 could not be verified");
     world.expect(0, "restore BUCKET back --yes").assert_nothing_to_do();
-    // Verified where something speaks for it, else unknown: never taken for good, nor for bad.
+    // An object without a usable checksum is unknown to verify, neither the same nor different.
     let run = world.expect(2, "verify back BUCKET");
     run.assert_says("2 the same");
     run.assert_says("0 different, 2 unknown");
@@ -112,12 +120,13 @@ fn an_etag_that_is_no_md5_is_not_corruption() {
 }
 
 #[test]
-fn an_etag_that_speaks_against_what_comes_twice_leaves_a_doubt_that_verify_names() {
+fn object_that_never_matches_its_etag_is_reported_by_verify() {
     let world = World::in_process();
-    let past = world.store().now() - std::time::Duration::from_secs(60);
-    let etag = Object::new("as it was stored").etag;
-    let rotten = Object::new("as it is served!").etag(&etag).no_checksum().last_modified(past);
-    world.store().put_object("a", rotten);
+    let past = minute_ago(&world);
+    let etag = Object::new("content as stored").etag;
+    let damaged = Object::new("content as served").etag(&etag).no_checksum().last_modified(past);
+    world.store().put_object("a", damaged);
+    // A second download with the same content is accepted, because not every ETag is an MD5.
     let run = world.expect(0, "restore BUCKET back --yes");
     run.assert_says("1 could not be verified by a checksum");
     world.expect(2, "verify back BUCKET").assert_says("content      a");

@@ -1,6 +1,10 @@
-//! The library inside another program.
+//! The library, embedded in another program.
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{
+    sync::{Mutex, mpsc},
+    thread,
+    time::Duration,
+};
 
 use s3keep::{
     Access, AccessOptions, Cancel, Cause, Config, Direction, Env, Event, Keeper, Refusal, Stage,
@@ -12,6 +16,7 @@ use crate::support::{
     store::{self, Fault},
 };
 
+/// The configuration of a run between a directory of the world and a prefix of its bucket.
 pub fn config(world: &World, dir: &str, prefix: &str) -> Config {
     let env = Env::default()
         .set("AWS_ACCESS_KEY_ID", store::ACCESS_KEY)
@@ -26,7 +31,7 @@ pub fn config(world: &World, dir: &str, prefix: &str) -> Config {
 }
 
 #[test]
-fn plan_then_execute_with_events_on_the_callers_thread() {
+fn plan_and_execute_report_events_on_the_callers_thread() {
     let world = World::in_process();
     world.write("src/a", "a");
     world.write("src/b", noise(1, 1_000_000));
@@ -71,7 +76,7 @@ fn plan_then_execute_with_events_on_the_callers_thread() {
 }
 
 #[test]
-fn several_runs_at_once_in_one_process() {
+fn several_runs_work_at_once_in_one_process() {
     let world = World::in_process();
     for run in 0..4 {
         for n in 0..20 {
@@ -102,7 +107,7 @@ fn several_runs_at_once_in_one_process() {
 }
 
 #[test]
-fn a_run_can_be_stopped_from_another_thread() {
+fn run_can_be_cancelled_from_another_thread() {
     let world = World::in_process();
     for n in 0..200 {
         world.write(&format!("src/{n:03}"), "x");
@@ -119,20 +124,20 @@ fn a_run_can_be_stopped_from_another_thread() {
     assert!(report.fatal.unwrap().is_interrupted());
     assert!((20..100).contains(&report.transferred.entries), "{}", report.transferred.entries);
     assert!(world.store().get("gone").is_some());
-    // It stays stopped.
+    // A cancelled keeper starts nothing new.
     assert!(keeper.plan(Direction::Backup, &mut |_| {}).unwrap_err().is_interrupted());
 }
 
 #[test]
-fn a_plan_is_carried_out_only_where_it_was_made() {
+fn plan_for_another_source_or_target_is_refused() {
     let world = World::in_process();
     world.write("src/a", "a");
     world.store().put("one/gone", b"gone");
-    world.store().put("two/gone", b"not looked at");
+    world.store().put("two/gone", b"not in the plan");
     let one = Keeper::new(config(&world, "src", "one")).unwrap();
-    // A bucket of the same name in another store.
+    // Another store with a bucket of the same name.
     let other_store = World::in_process();
-    other_store.store().put("one/gone", b"not looked at, either");
+    other_store.store().put("one/gone", b"not in the plan either");
     let mut namesake = config(&world, "src", "one");
     namesake.access = config(&other_store, "src", "one").access;
     for config in [config(&world, "src", "two"), config(&world, "other", "one"), namesake] {
@@ -149,7 +154,7 @@ fn a_plan_is_carried_out_only_where_it_was_made() {
 }
 
 #[test]
-fn a_timeout_may_be_endless_but_not_nothing() {
+fn timeout_may_be_unlimited_but_not_zero() {
     let world = World::in_process();
     world.write("src/a", "a");
     let with = |connect, stall| {
@@ -157,9 +162,9 @@ fn a_timeout_may_be_endless_but_not_nothing() {
         (config.transfer.connect_timeout, config.transfer.stall_timeout) = (connect, stall);
         Keeper::new(config)
     };
-    let endless = with(Duration::MAX, Duration::MAX).unwrap();
-    let plan = endless.plan(Direction::Backup, &mut |_| {}).unwrap();
-    assert_eq!(endless.execute(plan, &mut |_| {}).unwrap().transferred.entries, 1);
+    let unlimited = with(Duration::MAX, Duration::MAX).unwrap();
+    let plan = unlimited.plan(Direction::Backup, &mut |_| {}).unwrap();
+    assert_eq!(unlimited.execute(plan, &mut |_| {}).unwrap().transferred.entries, 1);
     let second = Duration::from_secs(1);
     for (connect, stall) in [(Duration::ZERO, second), (second, Duration::ZERO)] {
         let refused = with(connect, stall).err().unwrap();
@@ -168,14 +173,15 @@ fn a_timeout_may_be_endless_but_not_nothing() {
 }
 
 #[test]
-fn two_runs_in_one_directory_keep_out_of_each_others_way() {
+fn second_run_in_a_locked_directory_is_refused() {
     let world = World::in_process();
     world.write("src/a", "a");
     let first = Keeper::new(config(&world, "src", "first")).unwrap();
     let second = Keeper::new(config(&world, "src", "second")).unwrap();
+    // The first run waits in its upload until the second one has been refused.
     let (entered, wait_entered) = mpsc::channel();
     let (release, wait_release) = mpsc::channel::<()>();
-    let wait_release = std::sync::Mutex::new(wait_release);
+    let wait_release = Mutex::new(wait_release);
     world.store().fault(Fault::on("PutObject").key("first/a").times(1).run(move |_| {
         entered.send(()).unwrap();
         let _ = wait_release.lock().unwrap().recv();
@@ -193,15 +199,15 @@ fn two_runs_in_one_directory_keep_out_of_each_others_way() {
         release.send(()).unwrap();
         assert_eq!(run.join().unwrap().exit_code(), exit::SUCCESS);
     });
-    assert_eq!(files(&world.path("src")).len(), 1, "no lock file is left");
+    assert_eq!(files(&world.path("src")).len(), 1, "no lock file remains");
     let plan = second.plan(Direction::Backup, &mut |_| {}).unwrap();
     assert_eq!(second.execute(plan, &mut |_| {}).unwrap().exit_code(), exit::SUCCESS);
 }
 
 #[test]
-fn no_secret_is_in_what_debug_shows() {
+fn debug_output_contains_no_secret() {
     let world = World::in_process();
     let config = config(&world, "src", "");
-    let shown = format!("{config:?} {:?}", config.access);
-    assert!(!shown.contains(store::SECRET_KEY), "{shown}");
+    let debug = format!("{config:?} {:?}", config.access);
+    assert!(!debug.contains(store::SECRET_KEY), "{debug}");
 }
