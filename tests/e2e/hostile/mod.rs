@@ -1,0 +1,15 @@
+//! Hostile input and hostile surroundings.
+//!
+//! Keys that climb out of the directory, symlinks that are planted or swapped in, very deep trees,
+//! and a system that refuses. In every case, nothing outside the directory is read, written or
+//! deleted.
+
+mod command;
+mod deep_trees;
+mod disk;
+mod keys;
+mod links;
+mod permissions;
+mod swapped_links;
+mod system_limits;
+mod watch;

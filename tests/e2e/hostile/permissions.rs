@@ -1,0 +1,213 @@
+//! Files and directories without the permissions that a run needs.
+
+use std::{
+    fs,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    hostile::{command::with_environment_of, watch::tree_of},
+    support::{Run, World, files, run},
+};
+
+/// Runs s3keep as a user other than root, because root ignores permissions.
+struct Unprivileged<'a> {
+    world: &'a World,
+    exe: PathBuf,
+    is_root: bool,
+}
+
+/// The user and the group `nobody`.
+const UNPRIVILEGED_ID: u32 = 65_534;
+
+impl Unprivileged<'_> {
+    fn in_world(world: &World) -> Unprivileged<'_> {
+        let is_root = rustix::process::geteuid().is_root();
+        let exe = Path::new(env!("CARGO_BIN_EXE_s3keep"));
+        if !is_root {
+            return Unprivileged { world, exe: exe.to_owned(), is_root };
+        }
+        let copy = world.path("s3keep");
+        // This process must not write the copy itself. A child that another test starts at this
+        // moment would inherit the descriptor, and a file that is open for writing cannot be
+        // executed.
+        assert!(Command::new("cp").arg(exe).arg(&copy).status().unwrap().success());
+        let user = Unprivileged { world, exe: copy, is_root };
+        user.set_mode("", 0o755);
+        user.set_mode("s3keep", 0o755);
+        user
+    }
+
+    fn set_mode(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.world.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Makes the user the owner of a tree.
+    fn own(&self, dir: &str) {
+        if self.is_root {
+            for entry in walkdir::WalkDir::new(self.world.path(dir)) {
+                chown(entry.unwrap().path(), Some(UNPRIVILEGED_ID), Some(UNPRIVILEGED_ID)).unwrap();
+            }
+        }
+    }
+
+    #[track_caller]
+    fn expect(&self, code: i32, line: &str) -> Run {
+        let mut command = with_environment_of(&self.world.command(), &self.exe);
+        if self.is_root {
+            command.uid(UNPRIVILEGED_ID).gid(UNPRIVILEGED_ID);
+        }
+        let url = format!("s3://{}", self.world.bucket);
+        let done = run(command.args(line.split(' ').map(|word| word.replace("BUCKET", &url))));
+        assert_eq!(done.code, code, "{line}: {done:#?}");
+        done
+    }
+}
+
+#[test]
+fn unreadable_file_is_a_named_failure() {
+    let world = World::in_process();
+    let user = Unprivileged::in_world(&world);
+    for name in ["private", "private and known", "fine"] {
+        world.write(&format!("tree/{name}"), "content");
+    }
+    world.store().put("private and known", b"an older version");
+    world.store().put("gone", b"gone");
+    user.own("tree");
+    user.set_mode("tree/private", 0o000);
+    user.set_mode("tree/private and known", 0o000);
+    let done = user.expect(2, "backup tree BUCKET --yes");
+    done.assert_says("upload private: Permission denied");
+    done.assert_says("upload private and known: Permission denied");
+    done.assert_says("1 uploaded");
+    done.assert_says("1 deletions were withheld");
+    assert_eq!(world.store().keys(), ["fine", "gone", "private and known"]);
+    assert_eq!(world.store().get("private and known").unwrap().body, "an older version");
+
+    world.store().put("private", b"CONTENT");
+    user.expect(2, "verify tree BUCKET").assert_says("read private: Permission denied");
+    user.set_mode("tree/private", 0o644);
+    user.set_mode("tree/private and known", 0o600);
+    user.expect(0, "backup tree BUCKET --yes --checksum").assert_says("1 deleted");
+    user.expect(0, "verify tree BUCKET").assert_says("3 the same");
+}
+
+#[test]
+fn unreadable_directory_protects_its_objects() {
+    // 0444 allows the names to be read, but not the metadata of the entries.
+    for mode in [0o000, 0o111, 0o444] {
+        let world = World::in_process();
+        let user = Unprivileged::in_world(&world);
+        world.write("tree/fine", "fine");
+        world.write("tree/locked/file", "file");
+        world.write("tree/locked/sub/file", "file");
+        let protected = ["locked/file", "locked/sub/file", "locked/sub/more/file"];
+        for key in protected.into_iter().chain(["locked-not", "gone", "locked.too"]) {
+            world.store().put(key, b"object");
+        }
+        user.own("tree");
+        user.set_mode("tree/locked", mode);
+        let done = user.expect(2, "backup tree BUCKET --yes");
+        done.assert_says("skipped: locked");
+        done.assert_says("it cannot be read: Permission denied");
+        done.assert_says("1 uploaded");
+        done.assert_says("3 deleted");
+        let mut kept = vec!["fine"];
+        kept.extend(protected);
+        assert_eq!(world.store().keys(), kept, "{mode:o}");
+        user.expect(2, "verify tree BUCKET").assert_says("skipped: locked");
+
+        // A restore changes nothing there either.
+        world.store().put("new", b"new");
+        world.store().remove("fine");
+        let done = user.expect(2, "restore BUCKET tree --yes");
+        done.assert_says("skipped: locked");
+        done.assert_says("1 downloaded");
+        done.assert_says("1 deleted");
+        user.set_mode("tree/locked", 0o755);
+        let left = [("locked/file", "file"), ("locked/sub/file", "file"), ("new", "new")];
+        assert_eq!(files(&world.path("tree")), tree_of(left), "{mode:o}");
+    }
+}
+
+#[test]
+fn directory_without_write_permission_keeps_its_files() {
+    let world = World::in_process();
+    let user = Unprivileged::in_world(&world);
+    world.write("tree/ro/old", "the old version");
+    world.write("tree/ro/gone", "gone");
+    world.write("tree/rw/gone", "gone");
+    world.write("tree/rw/read-only", "the old version");
+    world.write("tree/ro/.s3keep-0123456789abcdef.part", "of a killed run");
+    for key in ["ro/old", "ro/new", "ro/sub/new", "rw/new", "rw/read-only"] {
+        world.store().put(key, b"object");
+    }
+    user.own("tree");
+    user.set_mode("tree/ro", 0o555);
+    user.set_mode("tree/rw/read-only", 0o444);
+    let line = "restore BUCKET tree --yes";
+    let done = user.expect(2, line);
+    for path in ["ro/old", "ro/new", "ro/sub/new"] {
+        done.assert_says(&format!("create file {path}: Permission denied"));
+    }
+    let leftover = "delete temporary file ro/.s3keep-0123456789abcdef.part: Permission denied";
+    done.assert_says(leftover);
+    done.assert_says("2 downloaded");
+    done.assert_says("2 deletions were withheld");
+    let left = [
+        ("ro/.s3keep-0123456789abcdef.part", "of a killed run"),
+        ("ro/gone", "gone"),
+        ("ro/old", "the old version"),
+        ("rw/gone", "gone"),
+        ("rw/new", "object"),
+        ("rw/read-only", "object"),
+    ];
+    assert_eq!(files(&world.path("tree")), tree_of(left));
+
+    // If the plan has only deletions, the possible ones are made although a leftover cannot be
+    // removed.
+    for key in ["ro/old", "ro/new", "ro/sub/new"] {
+        world.store().remove(key);
+    }
+    let done = user.expect(2, line);
+    done.assert_says(leftover);
+    done.assert_says("delete ro/gone: Permission denied");
+    done.assert_says("delete ro/old: Permission denied");
+    done.assert_says("1 deleted");
+    user.expect(1, "restore BUCKET tree/ro/root --yes")
+        .assert_says("create directory tree/ro/root");
+    user.set_mode("tree/ro", 0o755);
+    user.expect(0, line);
+    let left = [("rw/new", "object"), ("rw/read-only", "object")];
+    assert_eq!(files(&world.path("tree")), tree_of(left));
+}
+
+#[test]
+fn cleanup_removes_what_permissions_allow() {
+    let world = World::in_process();
+    let user = Unprivileged::in_world(&world);
+    world.write("tree/ro/file", "file");
+    for dir in ["ro/empty", "free/empty/empty", "locked/empty", "names/empty"] {
+        fs::create_dir_all(world.path("tree").join(dir)).unwrap();
+    }
+    user.own("tree");
+    user.set_mode("tree/ro", 0o555);
+    user.set_mode("tree/locked", 0o000);
+    user.set_mode("tree/names", 0o444);
+    let done = user.expect(2, "cleanup tree");
+    done.assert_says("remove directory ro/empty: Permission denied");
+    done.assert_says("skipped: locked: it cannot be read: Permission denied");
+    done.assert_says("skipped: names/empty: it cannot be read: Permission denied");
+    done.assert_says("3 empty directories removed, 1 failed");
+    assert!(!world.path("tree/free").exists() && world.path("tree/ro/empty").exists());
+    for dir in ["ro", "locked", "names"] {
+        user.set_mode(&format!("tree/{dir}"), 0o755);
+    }
+    user.expect(0, "cleanup tree").assert_says("5 empty directories removed");
+    assert_eq!(files(&world.path("tree")), tree_of([("ro/file", "file")]));
+}
