@@ -1,4 +1,5 @@
-//! What happens while nobody looks: changes under an upload, and between the plan and the act.
+//! Changes that other programs make during a run: while a file is read, and between plan and
+//! execution.
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
@@ -9,7 +10,7 @@ use crate::support::{
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_file_that_vanishes_while_it_is_looked_at_is_named_and_keeps_its_object() {
+fn file_that_vanishes_during_the_scan_keeps_its_object() {
     use crate::embedding::config;
     use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
     use s3keep::{Direction, Keeper, MaxDelete, SkipReason, Skipped, exit};
@@ -17,15 +18,15 @@ fn a_file_that_vanishes_while_it_is_looked_at_is_named_and_keeps_its_object() {
     let names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
     names.iter().for_each(|name| world.store().put(name, b"object"));
     world.store().put("gone", b"object");
-    // So that the directory is never empty, which would be refused.
+    // The directory must never be empty, because a backup of an empty directory is refused.
     world.write("src/stays", "file");
     let mut config = config(&world, "src", "");
     config.guards.max_delete = Some(MaxDelete::Percent(100));
     let keeper = Keeper::new(config).unwrap();
 
-    // As soon as the names in the directory were read, the files go. Mostly once is enough for some, or
-    // all, to be gone before they are looked at.
-    let look = || {
+    // The files are removed as soon as the scan has read the names in the directory. In most cases,
+    // the first attempt removes some or all of them before the scan reads their metadata.
+    let scan_and_remove = || {
         names.iter().for_each(|name| world.write(&format!("src/{name}"), "file"));
         let watch = init(CreateFlags::empty()).unwrap();
         add_watch(&watch, world.path("src"), WatchFlags::ACCESS).unwrap();
@@ -42,7 +43,8 @@ fn a_file_that_vanishes_while_it_is_looked_at_is_named_and_keeps_its_object() {
         let vanished: Vec<String> = vanished.map(|skipped| skipped.path.clone()).collect();
         (!vanished.is_empty()).then_some((plan, vanished))
     };
-    let (plan, vanished) = (0..200).find_map(|_| look()).expect("some are gone in time");
+    let (plan, vanished) =
+        (0..200).find_map(|_| scan_and_remove()).expect("some files vanish in time");
     let others = names.iter().filter(|name| !vanished.contains(name));
     others.for_each(|name| world.write(&format!("src/{name}"), "file"));
 
@@ -50,20 +52,20 @@ fn a_file_that_vanishes_while_it_is_looked_at_is_named_and_keeps_its_object() {
     assert_eq!((report.exit_code(), report.failed), (exit::PARTIAL, 0));
     assert!(world.store().get("gone").is_none());
     for name in vanished {
-        assert_eq!(world.store().get(&name).expect("it is kept").body, "object");
+        assert_eq!(world.store().get(&name).expect("the object is kept").body, "object");
     }
 }
 
 #[test]
-fn a_change_during_an_upload_is_sent_again_before_the_run_ends() {
-    // One size for each way of sending.
+fn file_changed_during_its_upload_is_uploaded_again() {
+    // One size for each way to upload a file.
     for size in [10, 300_000, 6 << 20] {
         let world = World::in_process();
         world.write("src/f", noise(1, size));
         let (path, changed) = (world.path("src/f"), noise(2, size));
         let late = Duration::from_millis(2_500);
         world.store().fault(Fault::on("PutObject").times(1).delay(late).run(move |_| {
-            // The change has a time well before that of the object.
+            // The whole content is received by now, and the object is not yet stored.
             fs::write(&path, &changed).unwrap();
         }));
         let done = world.run("backup src BUCKET --yes");
@@ -73,7 +75,7 @@ fn a_change_during_an_upload_is_sent_again_before_the_run_ends() {
 }
 
 #[test]
-fn a_file_that_never_rests_is_a_failure_and_the_next_run_sends_it() {
+fn file_that_keeps_changing_fails_until_it_stops() {
     let world = World::in_process();
     world.write("src/restless", "0");
     world.write("src/other", "other");
@@ -96,7 +98,7 @@ fn a_file_that_never_rests_is_a_failure_and_the_next_run_sends_it() {
 }
 
 #[test]
-fn a_lost_completion_is_not_confirmed_by_an_older_object() {
+fn older_object_does_not_confirm_a_failed_completion() {
     let world = World::in_process();
     let options = "--yes --part-size 5MiB --retries 2";
     world.write("src/large", noise(1, 11 << 20));
@@ -113,7 +115,7 @@ fn a_lost_completion_is_not_confirmed_by_an_older_object() {
 }
 
 #[test]
-fn a_file_that_is_back_keeps_its_object() {
+fn file_that_reappears_keeps_its_object() {
     let world = World::in_process();
     world.write("src/new", "new");
     for key in ["back", "gone", "dir/back"] {
@@ -132,7 +134,7 @@ fn a_file_that_is_back_keeps_its_object() {
 }
 
 #[test]
-fn a_local_file_that_changed_after_the_look_is_neither_replaced_nor_deleted() {
+fn file_changed_after_the_scan_is_kept() {
     let world = World::in_process();
     world.store().put("appears", b"object");
     world.store().put("changes", b"object");
@@ -155,7 +157,7 @@ fn a_local_file_that_changed_after_the_look_is_neither_replaced_nor_deleted() {
 }
 
 #[test]
-fn a_restored_copy_does_not_go_stale_when_the_object_keeps_its_size() {
+fn object_rewritten_with_the_same_size_is_downloaded_again() {
     let world = World::in_process();
     let past = world.store().now() - Duration::from_secs(1_000);
     world.store().put_object("flag", Object::new("0").last_modified(past));
@@ -167,7 +169,7 @@ fn a_restored_copy_does_not_go_stale_when_the_object_keeps_its_size() {
 }
 
 #[test]
-fn a_link_does_not_outlive_what_it_leads_to() {
+fn symlink_becomes_a_file_when_its_target_is_deleted() {
     let world = World::in_process();
     world.write("src/target", "content");
     std::os::unix::fs::symlink("target", world.path("src/link")).unwrap();
@@ -180,7 +182,7 @@ fn a_link_does_not_outlive_what_it_leads_to() {
 }
 
 #[test]
-fn what_replaces_a_private_file_is_private_from_the_start() {
+fn replacement_of_a_private_file_is_private_from_the_start() {
     let world = World::in_process();
     world.store().put("secret", b"secret content");
     world.write("dst/secret", "old");
@@ -200,7 +202,7 @@ fn what_replaces_a_private_file_is_private_from_the_start() {
 }
 
 #[test]
-fn few_open_files_mean_fewer_workers_and_no_failures() {
+fn low_file_limit_reduces_workers_without_failures() {
     let world = World::in_process();
     for n in 0..300 {
         world.write(&format!("src/{}/{n}", n % 10), noise(n, 300_000 / (1 + n as usize % 3)));
@@ -224,7 +226,7 @@ fn few_open_files_mean_fewer_workers_and_no_failures() {
 }
 
 #[test]
-fn an_etag_that_only_looks_like_an_md5_does_not_keep_an_object_from_coming_back() {
+fn object_with_a_false_md5_etag_is_restored() {
     let world = World::in_process();
     let odd =
         |body: Vec<u8>| Object::new(body).etag("0123456789abcdef0123456789abcdef").no_checksum();
@@ -233,17 +235,17 @@ fn an_etag_that_only_looks_like_an_md5_does_not_keep_an_object_from_coming_back(
     let done = world.expect(0, "restore BUCKET back --yes --part-size 5MiB");
     done.assert_says("2 could not be verified");
     assert_eq!(files(&world.path("back"))["large"], noise(2, 11 << 20));
-    // What differs from one time to the next was damaged all the same.
+    // A damaged download is still detected, because it differs from the next attempt.
     world.store().fault(Fault::on("GetObject").key("small").times(1).flip_body(7));
     world.expect(0, "restore BUCKET again --yes");
     assert_eq!(files(&world.path("again"))["small"], noise(1, 1_000));
 }
 
 #[test]
-fn whatever_happens_to_a_file_while_it_is_read_the_object_is_whole_or_not_there() {
-    // What is done to the file at the moment when its first bytes are on their way.
-    type Act = fn(&std::path::Path);
-    let acts: [(&str, Act); 5] = [
+fn file_modified_while_read_never_leaves_a_mixed_object() {
+    // Each change is made to the file while its first bytes are uploaded.
+    type Change = fn(&std::path::Path);
+    let changes: [(&str, Change); 5] = [
         ("grows", |path| fs::write(path, noise(5, 7 << 20)).unwrap()),
         ("shrinks", |path| fs::write(path, noise(6, 300_000)).unwrap()),
         ("is emptied", |path| fs::write(path, "").unwrap()),
@@ -254,14 +256,14 @@ fn whatever_happens_to_a_file_while_it_is_read_the_object_is_whole_or_not_there(
         }),
         ("vanishes", |path| fs::remove_file(path).unwrap()),
     ];
-    for (name, act) in acts {
+    for (name, change) in changes {
         for options in ["--yes", "--yes --part-size 5MiB"] {
             let world = World::in_process();
             world.write("src/f", noise(4, 6 << 20));
             world.write("src/other", "other");
             let path = world.path("src/f");
             let operation = if options.contains("part") { "UploadPart" } else { "PutObject" };
-            let fault = Fault::on(operation).key("f").times(1).run(move |_| act(&path));
+            let fault = Fault::on(operation).key("f").times(1).run(move |_| change(&path));
             world.store().fault(fault);
             let done = world.run(&format!("backup src BUCKET {options}"));
             assert!(matches!(done.code, 0 | 2), "{name} {options}: {done:?}");
@@ -269,7 +271,7 @@ fn whatever_happens_to_a_file_while_it_is_read_the_object_is_whole_or_not_there(
                 done.assert_says("upload f: ");
             }
             assert!(world.store().get("other").is_some() && world.store().uploads().is_empty());
-            // The next run makes the two equal, and there is no third to be made.
+            // The next run makes both sides equal, and a third one has nothing to do.
             world.expect(0, &format!("backup src BUCKET {options} --allow-empty"));
             let objects: Vec<_> = world.store().keys();
             assert_eq!(
@@ -286,7 +288,7 @@ fn whatever_happens_to_a_file_while_it_is_read_the_object_is_whole_or_not_there(
 }
 
 #[test]
-fn a_file_that_grows_while_its_object_arrives_is_not_the_same() {
+fn file_that_grows_during_verify_is_not_the_same() {
     let world = World::in_process();
     world.write("src/log", "one line");
     world.store().put_object("log", Object::new("one line").etag("not-an-md5").no_checksum());
@@ -301,7 +303,7 @@ fn a_file_that_grows_while_its_object_arrives_is_not_the_same() {
 }
 
 #[test]
-fn what_is_behind_a_link_that_leads_nowhere_any_more_keeps_its_object() {
+fn objects_below_a_symlink_that_now_dangles_are_kept() {
     let world = World::in_process();
     world.write("src/real/file", "file");
     world.write("src/new", "new");
@@ -321,20 +323,21 @@ fn what_is_behind_a_link_that_leads_nowhere_any_more_keeps_its_object() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_file_that_somebody_holds_a_lease_on_is_sent_once_he_gives_way() {
+fn file_with_a_lease_is_uploaded_after_the_lease_ends() {
     use std::{
         io::{BufRead, BufReader},
         process::{Command, Stdio},
     };
     let world = World::in_process();
     world.write("src/leased", "content");
-    // As Samba does, or the kernel for a client of NFS: it takes a moment to give way.
+    // Samba holds such leases, and the kernel does for NFS clients. The holder needs a moment to
+    // release.
     let script = "
 import fcntl, os, signal, sys, time
-def give_way(*_):
+def release(*_):
     time.sleep(0.3)
     fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-signal.signal(signal.SIGIO, give_way)
+signal.signal(signal.SIGIO, release)
 file = os.open(sys.argv[1], os.O_RDWR)
 fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 print('held', flush=True)
@@ -347,12 +350,12 @@ sys.stdin.read()
         .stdout(Stdio::piped())
         .spawn();
     let Ok(mut holder) = holder else {
-        println!("skipped: there is no Python here");
+        println!("skipped: python3 is missing");
         return;
     };
-    let mut said = String::new();
-    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
-    assert_eq!(said, "held\n");
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
     let done = world.run("backup src BUCKET --yes");
     drop(holder.stdin.take());
     holder.wait().unwrap();
