@@ -1,9 +1,11 @@
-//! SIGKILL at any moment of a backup and of a restore: no name ever stands for half a file, and the next
-//! run finds its way from whatever was left.
+//! SIGKILL at random moments of a backup and of a restore.
 //!
-//! `S3KEEP_KILLS` says how many kills each direction gets (8), `S3KEEP_SEED` repeats the choices of an
-//! earlier run; `scripts/kills` is for a long one. Most kills come after a random number of requests,
-//! the rest after a random time.
+//! After each kill, every object or file is complete: its old or its new version. The next run
+//! completes the work from any intermediate state.
+//!
+//! `S3KEEP_KILLS` is the number of kills for each direction (8 by default). `S3KEEP_SEED` repeats
+//! the random choices of an earlier run. `scripts/kills` is for long runs. Most kills come after a
+//! random number of requests, the others after a random time.
 
 use std::{
     collections::BTreeMap,
@@ -36,36 +38,37 @@ const LARGE: [&str; 2] = ["large", "d1/e1/large"];
 
 fn from_env(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
-/// A choice of files, and how they change from one version to the next.
-struct Maker {
+/// Generates random files and their changes from one version to the next.
+struct TreeGenerator {
     random: Rng,
     noise: Vec<u8>,
-    made: u64,
+    /// The number of files generated so far.
+    count: u64,
 }
 
-impl Maker {
-    fn new(seed: u64) -> Maker {
-        Maker { random: Rng::with_seed(seed), noise: noise(seed, 12 << 20), made: 0 }
+impl TreeGenerator {
+    fn new(seed: u64) -> TreeGenerator {
+        TreeGenerator { random: Rng::with_seed(seed), noise: noise(seed, 12 << 20), count: 0 }
     }
 
-    /// Differs from all others, in each of its parts.
+    /// A large file. Each of its parts differs from the parts of all other files.
     fn large(&mut self) -> Vec<u8> {
-        self.made += 1;
+        self.count += 1;
         let mut body = self.noise[..self.random.usize(11 << 20..=12 << 20)].to_vec();
         for block in body.chunks_exact_mut(1 << 20) {
-            block[..8].copy_from_slice(&self.made.to_le_bytes());
+            block[..8].copy_from_slice(&self.count.to_le_bytes());
         }
         body
     }
 
     fn small(&mut self) -> Vec<u8> {
-        self.made += 1;
-        // A few sizes, so that many a change keeps its file's.
+        self.count += 1;
+        // Few sizes, so that many changes keep the size of the file.
         let mut body = self.noise[..8 + 500 * self.random.usize(0..4)].to_vec();
-        body[..8].copy_from_slice(&self.made.to_le_bytes());
+        body[..8].copy_from_slice(&self.count.to_le_bytes());
         body
     }
 
@@ -76,7 +79,8 @@ impl Maker {
         tree
     }
 
-    /// Some changed, some gone, some new; and at least one of the large ones changed.
+    /// The next version: some files are changed, some removed, some new. At least one large file
+    /// changes.
     fn next(&mut self, old: &Tree) -> Tree {
         let always = self.random.usize(0..LARGE.len());
         let mut new = Tree::new();
@@ -90,7 +94,7 @@ impl Maker {
             new.insert(path.clone(), body);
         }
         while new.len() < SMALL + LARGE.len() {
-            let path = format!("d{}/new{}/f{}", self.random.u8(..7), self.made % 5, self.made);
+            let path = format!("d{}/new{}/f{}", self.random.u8(..7), self.count % 5, self.count);
             let body = self.small();
             new.insert(path, body);
         }
@@ -98,22 +102,23 @@ impl Maker {
     }
 }
 
-/// A world that is slow enough for a kill to find a run at work, and the runs in it.
-struct Killing {
+/// A world whose server is slow enough for a kill to hit a run, and the runs in it.
+struct KillTest {
     name: &'static str,
     seed: u64,
     world: World,
     random: Rng,
     line: &'static str,
     requests: Arc<AtomicUsize>,
-    /// What a whole run takes.
+    /// The requests and the duration of the last run that was not killed.
     typical: (usize, Duration),
     killed: u64,
-    ended_before: u64,
+    /// The number of runs that ended before their kill.
+    ended_early: u64,
 }
 
-impl Killing {
-    fn new(name: &'static str, seed: u64, line: &'static str) -> Killing {
+impl KillTest {
+    fn new(name: &'static str, seed: u64, line: &'static str) -> KillTest {
         let world = World::in_process();
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
@@ -134,7 +139,7 @@ impl Killing {
         store.fault(slow("GetObject", 15).when(|request| request.key.ends_with(['7', 'e'])));
         write(&world.path("outside/file"), b"not to be touched");
         write(&world.path("outside/dir/file"), b"nor this");
-        Killing {
+        KillTest {
             name,
             seed,
             world,
@@ -143,7 +148,7 @@ impl Killing {
             requests,
             typical: (1, Duration::ZERO),
             killed: 0,
-            ended_before: 0,
+            ended_early: 0,
         }
     }
 
@@ -154,20 +159,20 @@ impl Killing {
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// A run that nobody kills.
-    fn whole_run(&mut self) {
+    /// Runs the command without a kill.
+    fn complete_run(&mut self) {
         self.requests.store(0, Ordering::SeqCst);
-        let begun = Instant::now();
+        let started = Instant::now();
         self.world.expect(0, self.line);
-        self.typical = (self.requests.load(Ordering::SeqCst), begun.elapsed());
+        self.typical = (self.requests.load(Ordering::SeqCst), started.elapsed());
     }
 
-    /// A run that is killed, unless it ends before.
+    /// Runs the command and kills it. `Break` if it ended early.
     fn killed_run(&mut self) -> ControlFlow<()> {
         let (requests, duration) = self.typical;
         let (after_requests, pause) = if self.random.u8(..4) > 0 {
-            let few = Duration::from_millis(self.random.u64(0..20));
-            (self.random.usize(0..=requests), few)
+            let pause = Duration::from_millis(self.random.u64(0..20));
+            (self.random.usize(0..=requests), pause)
         } else {
             (0, duration.mul_f64(self.random.f64()))
         };
@@ -181,38 +186,40 @@ impl Killing {
         thread::sleep(pause);
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
-        // What is still on its way to the server arrives, or does not.
+        // Requests that the process has sent may still reach the server.
         thread::sleep(Duration::from_millis(100));
         if output.status.signal() == Some(9) {
             self.killed += 1;
             return ControlFlow::Continue(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{said}");
-        self.ended_before += 1;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        self.ended_early += 1;
         ControlFlow::Break(())
     }
 
-    /// Rounds of a change, one or more killed runs, each followed by `check`, and a whole one, followed
-    /// by `complete`.
+    /// Repeats rounds until there were enough kills.
+    ///
+    /// A round is a `change`, one to three killed runs, each followed by `check`, and a complete
+    /// run, followed by `check_complete`.
     fn rounds(
         &mut self,
         change: impl Fn(&World, &Tree, &Tree),
         check: impl Fn(&World, &Tree, &Tree),
-        complete: impl Fn(&World, &Tree),
+        check_complete: impl Fn(&World, &Tree),
     ) {
         let kills = from_env("S3KEEP_KILLS").unwrap_or(8);
-        let mut maker = Maker::new(self.seed);
+        let mut generator = TreeGenerator::new(self.seed);
         let mut old = Tree::new();
-        let mut new = maker.first();
+        let mut new = generator.first();
         change(&self.world, &old, &new);
         let outside = files(&self.world.path("outside"));
-        self.whole_run();
-        complete(&self.world, &new);
-        while self.killed < kills && self.ended_before <= kills {
-            (old, new) = (new.clone(), maker.next(&new));
+        self.complete_run();
+        check_complete(&self.world, &new);
+        while self.killed < kills && self.ended_early <= kills {
+            (old, new) = (new.clone(), generator.next(&new));
             change(&self.world, &old, &new);
-            // Now and then the run that would have mended it is killed, too.
+            // Sometimes the run that would complete the work is killed, too.
             for _ in 0..self.random.u8(1..=3) {
                 let was_killed = self.killed_run();
                 check(&self.world, &old, &new);
@@ -220,18 +227,18 @@ impl Killing {
                     break;
                 }
             }
-            self.whole_run();
-            complete(&self.world, &new);
+            self.complete_run();
+            check_complete(&self.world, &new);
             assert_eq!(files(&self.world.path("outside")), outside);
         }
-        println!("{}: {} runs killed, {} ended before", self.name, self.killed, self.ended_before);
-        assert!(self.killed > 0, "no kill came in time");
+        println!("{}: {} runs killed, {} ended early", self.name, self.killed, self.ended_early);
+        assert!(self.killed > 0, "every run ended before its kill");
     }
 }
 
 fn seed(name: &str) -> u64 {
     let seed = from_env("S3KEEP_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
-    // Shown if the test fails.
+    // The test runner prints this if the test fails.
     println!("{name}: S3KEEP_SEED={seed}");
     seed
 }
@@ -245,24 +252,24 @@ fn bucket(world: &World) -> Tree {
         .collect()
 }
 
-/// What is there is the old or the new version, whole. Returns whether something is still to be
-/// transferred, and whether something was deleted.
+/// Asserts that each entry is its old or its new version. Returns whether a transfer is still to be
+/// done, and whether an entry was deleted.
 #[track_caller]
-fn assert_whole(found: &Tree, old: &Tree, new: &Tree) -> (bool, bool) {
+fn assert_no_partial_entry(found: &Tree, old: &Tree, new: &Tree) -> (bool, bool) {
     for (path, body) in found {
-        let is_whole = old.get(path) == Some(body) || new.get(path) == Some(body);
-        assert!(is_whole, "{path}, of {} bytes, is neither version", body.len());
+        let is_complete = old.get(path) == Some(body) || new.get(path) == Some(body);
+        assert!(is_complete, "{path}, of {} bytes, is neither version", body.len());
     }
     for path in old.keys() {
-        let may_be_gone = !new.contains_key(path);
-        assert!(found.contains_key(path) || may_be_gone, "{path} is gone");
+        let may_be_deleted = !new.contains_key(path);
+        assert!(found.contains_key(path) || may_be_deleted, "{path} is gone");
     }
-    let waiting = new.iter().any(|(path, body)| found.get(path) != Some(body));
+    let incomplete = new.iter().any(|(path, body)| found.get(path) != Some(body));
     let deleted = old.keys().any(|path| !found.contains_key(path));
-    (waiting, deleted)
+    (incomplete, deleted)
 }
 
-/// As `assert_eq`, without megabytes of output.
+/// As `assert_eq`, but does not print megabytes of content.
 #[track_caller]
 fn assert_same(found: &Tree, wanted: &Tree) {
     let differing: Vec<&String> = found
@@ -279,7 +286,7 @@ fn is_temporary(path: &str) -> bool {
     name.starts_with(".s3keep-") && name.ends_with(".part")
 }
 
-/// Writes what differs, now, and removes what is no more.
+/// Writes the files that differ, with the current time, and removes those that are not in `new`.
 fn change_files(dir: &Path, old: &Tree, new: &Tree) {
     for (path, body) in new.iter().filter(|(path, body)| old.get(*path) != Some(body)) {
         write(&dir.join(path), body);
@@ -290,19 +297,22 @@ fn change_files(dir: &Path, old: &Tree, new: &Tree) {
 }
 
 #[test]
-fn a_killed_backup_leaves_whole_objects_and_the_next_one_completes_it() {
+fn killed_backup_leaves_no_partial_object_and_can_be_repeated() {
     let seed = seed("backup");
     let line = "backup tree BUCKET --yes --quiet --part-size 5MiB";
-    let mut killing = Killing::new("backup", seed, line);
-    let id = killing.world.store().create_upload("elsewhere/foreign");
-    // Of a key that is in no plan: somebody else's.
+    let mut test = KillTest::new("backup", seed, line);
+    // An upload that another program has started: its key is in no plan.
+    let id = test.world.store().create_upload("elsewhere/foreign");
     let foreign = [("elsewhere/foreign".to_owned(), id)];
-    killing.rounds(
+    test.rounds(
         |world, old, new| change_files(&world.path("tree"), old, new),
         |world, old, new| {
             assert_same(&files(&world.path("tree")), new);
-            let (waiting, deleted) = assert_whole(&bucket(world), old, new);
-            assert!(!(waiting && deleted), "an object was deleted before all were sent");
+            let (incomplete, deleted) = assert_no_partial_entry(&bucket(world), old, new);
+            assert!(
+                !(incomplete && deleted),
+                "an object was deleted before all files were uploaded"
+            );
             assert!(world.store().uploads().contains(&foreign[0]));
         },
         |world, new| {
@@ -312,18 +322,19 @@ fn a_killed_backup_leaves_whole_objects_and_the_next_one_completes_it() {
             assert_eq!(world.store().uploads(), foreign);
         },
     );
-    killing.world.expect(0, &line.replace(" --quiet", "")).assert_nothing_to_do();
+    test.world.expect(0, &line.replace(" --quiet", "")).assert_nothing_to_do();
 }
 
 #[test]
-fn a_killed_restore_leaves_whole_files_and_the_next_one_completes_it() {
+fn killed_restore_leaves_no_partial_file_and_can_be_repeated() {
     let seed = seed("restore");
     let line = "restore BUCKET tree --yes --quiet --part-size 5MiB";
-    let mut killing = Killing::new("restore", seed, line);
-    // Each version is younger than the one before, however fast they follow each other.
-    let past = killing.world.store().now() - Duration::from_secs(1_000_000);
+    let mut test = KillTest::new("restore", seed, line);
+    // Each version is newer than the one before, even if the rounds follow each other within a
+    // second.
+    let past = test.world.store().now() - Duration::from_secs(1_000_000);
     let round = AtomicUsize::new(0);
-    killing.rounds(
+    test.rounds(
         |world, old, new| {
             let number = round.fetch_add(1, Ordering::SeqCst) as u64;
             let time: SystemTime = past + Duration::from_secs(10 * number);
@@ -339,15 +350,18 @@ fn a_killed_restore_leaves_whole_files_and_the_next_one_completes_it() {
             assert_same(&bucket(world), new);
             let mut found = files(&world.path("tree"));
             found.retain(|path, _| !is_temporary(path));
-            let (waiting, deleted) = assert_whole(&found, old, new);
-            assert!(!(waiting && deleted), "a file was deleted before all were fetched");
+            let (incomplete, deleted) = assert_no_partial_entry(&found, old, new);
+            assert!(
+                !(incomplete && deleted),
+                "a file was deleted before all objects were downloaded"
+            );
         },
         |world, new| {
             assert_same(&bucket(world), new);
-            // No temporary file either.
+            // This includes temporary files: none may be left.
             assert_same(&files(&world.path("tree")), new);
             world.expect(0, "verify tree BUCKET --part-size 5MiB");
         },
     );
-    killing.world.expect(0, &line.replace(" --quiet", "")).assert_nothing_to_do();
+    test.world.expect(0, &line.replace(" --quiet", "")).assert_nothing_to_do();
 }
