@@ -1,4 +1,4 @@
-//! Ctrl-C and stalls: whatever waits stops waiting, and nothing half done is left.
+//! Signals and stalled connections: the run stops waiting, and leaves nothing incomplete.
 
 use std::{
     process::{Command, Stdio},
@@ -8,8 +8,9 @@ use std::{
 
 use crate::support::{World, files, noise, store::Fault};
 
-/// Starts the command, sends the signal once `ready` says so, and returns the exit code, what was said,
-/// and how long it took to end.
+/// Starts the command, and sends the signal when `ready` returns true.
+///
+/// Returns the exit code, the output, and the time from the signal to the end.
 fn interrupt(
     world: &World,
     line: &str,
@@ -19,7 +20,7 @@ fn interrupt(
     interrupt_as(world.command(), world, line, signal, ready)
 }
 
-/// The same, of a command that takes the words after those that it has.
+/// As [`interrupt`], but appends the words of `line` to the arguments of `command`.
 fn interrupt_as(
     mut command: Command,
     world: &World,
@@ -30,34 +31,38 @@ fn interrupt_as(
     let url = format!("s3://{}", world.bucket);
     command.args(line.split(' ').map(|word| word.replace("BUCKET", &url)));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     while !ready() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{line} gets going");
+        assert!(started.elapsed() < Duration::from_secs(20), "{line} does not become ready");
         thread::sleep(Duration::from_millis(5));
     }
     let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
-    let asked = Instant::now();
+    let signaled = Instant::now();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    (output.status.code().unwrap_or(-1), said.into_owned(), asked.elapsed())
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or(-1), text.into_owned(), signaled.elapsed())
 }
 
+/// An interrupted run must end within this time.
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
-fn an_interrupted_backup_ends_soon_says_what_was_done_and_leaves_no_parts() {
+fn interrupted_backup_reports_its_work_and_leaves_no_upload() {
     let world = World::in_process();
     world.write("src/large", noise(1, 30 << 20));
     world.write("src/small", "small");
     world.store().put("gone", b"gone");
-    // The server takes its time, longer than anybody waits.
+    // Longer than any timeout of the program and of this test.
     let hits = world.store().fault(Fault::on("UploadPart").skip(2).delay(Duration::from_secs(120)));
     let line = "backup src BUCKET --yes --part-size 5MiB --workers 3";
-    let (code, said, took) = interrupt(&world, line, "-INT", || hits.count() > 0);
-    assert_eq!(code, 130, "{said}");
-    assert!(said.contains(" uploaded (") && said.ends_with("\ns3keep: interrupted\n"), "{said}");
-    assert!(took < SOON, "{took:?}");
+    let (code, output, duration) = interrupt(&world, line, "-INT", || hits.count() > 0);
+    assert_eq!(code, 130, "{output}");
+    assert!(
+        output.contains(" uploaded (") && output.ends_with("\ns3keep: interrupted\n"),
+        "{output}"
+    );
+    assert!(duration < SOON, "{duration:?}");
     assert!(world.store().uploads().is_empty());
     assert!(world.store().get("gone").is_some() && world.store().get("large").is_none());
     world.store().clear_faults();
@@ -65,20 +70,20 @@ fn an_interrupted_backup_ends_soon_says_what_was_done_and_leaves_no_parts() {
 }
 
 #[test]
-fn an_interrupted_backup_does_not_wait_for_a_server_that_stands_still() {
+fn interrupted_backup_does_not_wait_for_a_stalled_server() {
     let world = World::in_process();
     world.write("src/large", noise(1, 30 << 20));
     let late = Duration::from_secs(120);
     let hits = world.store().fault(Fault::on("UploadPart").skip(2).delay(late));
     world.store().fault(Fault::on("AbortMultipartUpload").delay(late));
     let line = "backup src BUCKET --yes --part-size 5MiB --workers 3";
-    let (code, said, took) = interrupt(&world, line, "-INT", || hits.count() > 0);
-    assert_eq!(code, 130, "{said}");
-    assert!(said.contains("abort upload of large") && took < SOON, "{took:?} {said}");
+    let (code, output, duration) = interrupt(&world, line, "-INT", || hits.count() > 0);
+    assert_eq!(code, 130, "{output}");
+    assert!(output.contains("abort upload of large") && duration < SOON, "{duration:?} {output}");
 }
 
 #[test]
-fn an_interrupted_restore_leaves_no_temporary_files() {
+fn interrupted_restore_leaves_no_temporary_files() {
     let world = World::in_process();
     world.write("src/large", noise(1, 12 << 20));
     world.write("src/small", "small");
@@ -86,10 +91,10 @@ fn an_interrupted_restore_leaves_no_temporary_files() {
     let hits = world.store().fault(Fault::on("GetObject").key("large").stall_body(1 << 20, None));
     for line in ["restore BUCKET back --yes", "restore BUCKET back --yes --part-size 5MiB"] {
         let before = hits.count();
-        let (code, said, took) = interrupt(&world, line, "-TERM", || hits.count() > before);
-        assert_eq!(code, 130, "{said}");
-        assert!(said.ends_with("\ns3keep: interrupted\n"), "{said}");
-        assert!(took < SOON, "{took:?}");
+        let (code, output, duration) = interrupt(&world, line, "-TERM", || hits.count() > before);
+        assert_eq!(code, 130, "{output}");
+        assert!(output.ends_with("\ns3keep: interrupted\n"), "{output}");
+        assert!(duration < SOON, "{duration:?}");
         let left = files(&world.path("back"));
         assert!(left.keys().all(|name| name == "small"), "{:?}", left.keys());
     }
@@ -99,31 +104,34 @@ fn an_interrupted_restore_leaves_no_temporary_files() {
 }
 
 #[test]
-fn an_interrupted_look_changes_nothing() {
+fn interrupted_listing_changes_nothing() {
     let world = World::in_process();
     world.write("src/a", "a");
     let hits = world.store().fault(Fault::on("ListObjectsV2").delay(Duration::from_secs(120)));
-    let (code, said, took) =
+    let (code, output, duration) =
         interrupt(&world, "backup src BUCKET --yes", "-INT", || hits.count() > 0);
-    assert_eq!((code, said.as_str()), (130, "s3keep: interrupted\n"));
-    assert!(took < SOON, "{took:?}");
+    assert_eq!((code, output.as_str()), (130, "s3keep: interrupted\n"));
+    assert!(duration < SOON, "{duration:?}");
     assert!(world.store().keys().is_empty());
 }
 
 #[test]
-fn an_interrupted_deletion_is_nobodys_failure() {
+fn interrupted_deletion_is_not_a_failure() {
     let world = World::in_process();
     world.write("src/a", "a");
     world.store().put("gone", b"gone");
     let hits = world.store().fault(Fault::on("DeleteObjects").delay(Duration::from_secs(120)));
-    let (code, said, took) =
+    let (code, output, duration) =
         interrupt(&world, "backup src BUCKET --yes", "-INT", || hits.count() > 0);
-    assert_eq!(code, 130, "{said}");
-    assert!(said.ends_with("\ns3keep: interrupted\n") && took < SOON, "{took:?} {said}");
+    assert_eq!(code, 130, "{output}");
+    assert!(
+        output.ends_with("\ns3keep: interrupted\n") && duration < SOON,
+        "{duration:?} {output}"
+    );
 }
 
 #[test]
-fn nohup_keeps_a_run_going() {
+fn hangup_interrupts_a_run_unless_it_is_ignored() {
     let world = World::in_process();
     world.write("src/a", "a");
     let hits = world.store().fault(Fault::on("ListObjectsV2").delay(Duration::from_secs(2)));
@@ -133,14 +141,14 @@ fn nohup_keeps_a_run_going() {
     nohup.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
     nohup.current_dir(world.path(".")).stdin(Stdio::null());
     nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(plain.get_program());
-    let (code, said, _) = interrupt_as(nohup, &world, line, "-HUP", || hits.count() > 0);
-    assert_eq!(code, 0, "{said}");
-    let (code, said, _) = interrupt(&world, line, "-HUP", || hits.count() > 1);
-    assert_eq!((code, said.as_str()), (130, "s3keep: interrupted\n"));
+    let (code, output, _) = interrupt_as(nohup, &world, line, "-HUP", || hits.count() > 0);
+    assert_eq!(code, 0, "{output}");
+    let (code, output, _) = interrupt(&world, line, "-HUP", || hits.count() > 1);
+    assert_eq!((code, output.as_str()), (130, "s3keep: interrupted\n"));
 }
 
 #[test]
-fn a_connection_that_stands_still_is_given_up_and_tried_again() {
+fn stalled_connection_is_closed_and_the_request_retried() {
     let world = World::in_process();
     world.write("src/a", noise(1, 100_000));
     world.store().fault(Fault::on("PutObject").times(1).delay(Duration::from_secs(120)));
