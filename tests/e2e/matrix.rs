@@ -187,7 +187,13 @@ fn server_errors_are_retried_then_reported() {
         row("429", E429, &LIST[..1], Success, NoChange("429 TooManyRequests")),
         // A proxy in front of a store may send its own error when the store does not respond.
         row("520", E520, &LIST[..1], Success, NoChange("responded with 520")),
-        row("520", E520, &[PUT, GET, PART, COMPLETE, HEAD], Success, EntryFails("responded with 520")),
+        row(
+            "520",
+            E520,
+            &[PUT, GET, PART, COMPLETE, HEAD],
+            Success,
+            EntryFails("responded with 520"),
+        ),
         row(
             "429",
             E429,
