@@ -17,7 +17,7 @@ mod cli;
 #[allow(dead_code, reason = "the results of only some commands are shown")]
 #[path = "../src/bin/s3keep/output.rs"]
 mod output;
-#[path = "../tests/support/store.rs"]
+#[path = "../tests/support/store/mod.rs"]
 mod store;
 
 use std::{collections::BTreeSet, fs, path::Path, process::ExitCode};
@@ -103,7 +103,7 @@ struct Done {
     code: u8,
 }
 
-/// Shows a command and does it, as `src/main.rs` would after the question.
+/// Shows a command and does it, as `src/bin/s3keep/main.rs` would after the question.
 fn s3keep(words: &[&str], env: &Env) -> Result<Done> {
     println!("\n   $ s3keep {}\n", shlex::try_join(words.iter().copied())?);
     let words = words.iter().map(|&word| word.to_owned()).collect();

@@ -342,7 +342,7 @@ fn throttling_lowers_the_concurrency_and_the_run_completes() {
         [("backup src BUCKET --yes", "PutObject"), ("restore BUCKET back --yes", "GetObject")]
     {
         // The server accepts eight requests at a time and throttles the rest.
-        let too_many = Fault::on(operation).when(|request| request.under_way > 8);
+        let too_many = Fault::on(operation).when(|request| request.in_flight > 8);
         world.store().fault(too_many.status(503, "SlowDown"));
         world.store().fault(Fault::on(operation).delay(Duration::from_millis(10)));
         world.expect(0, line).assert_says("1000 ");
@@ -385,7 +385,7 @@ fn retries_respect_the_concurrency_limit() {
     }));
     world.expect(0, "backup src BUCKET --yes --workers 8").assert_says("24 uploaded");
     let requests = world.store().requests_of("PutObject");
-    let most = |of: Range<usize>| requests[of].iter().map(|request| request.under_way).max();
+    let most = |of: Range<usize>| requests[of].iter().map(|request| request.in_flight).max();
     assert_eq!([most(0..8), most(8..12)], [Some(8), Some(4)]);
     assert!(most(12..15) <= Some(2));
     assert_eq!(requests.len(), 24 + 8 + 4);

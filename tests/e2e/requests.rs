@@ -140,7 +140,7 @@ fn restore_lists_prefixes_in_parallel_in_any_order() {
         world.store().set_list_order(order);
         let lists = restored(&format!("{order:?}"));
         assert!((50..=100).contains(&lists.len()), "{}", lists.len());
-        assert!(lists.iter().any(|list| list.under_way > 2));
+        assert!(lists.iter().any(|list| list.in_flight > 2));
         assert!(!lists.iter().any(is_ranged));
         assert!(lists.iter().any(|list| list.query["prefix"] == "deep/all/2/"));
     }
