@@ -1,19 +1,19 @@
-//! An S3 server that costs next to nothing, to measure clients by:
+//! An S3 server that uses almost no CPU time, for benchmarks of clients:
 //!
 //! ```sh
 //! cargo run --release --example free-store [PORT]
 //! ```
 //!
-//! It throws bodies away: whatever was sent, every byte that it serves is zero, and ETags and checksums
-//! are those of as many zeros. It asks nobody who he is, and every bucket exists. Beside S3 it listens
-//! to whoever measures:
+//! It discards bodies: it serves zeros, regardless of the content that was uploaded, and its ETags
+//! and checksums are those of zeros. It checks no signatures, and every bucket exists. Besides S3,
+//! there are control requests for the benchmark:
 //!
-//! - `GET /-/counts` says how many connections and requests of each kind came, as JSON, and
-//!   `POST /-/reset` begins to count anew;
-//! - `POST /-/delay?request=MS&connection=MS` makes a far store of it, by a pause before each answer and
-//!   one more before the first of each connection;
-//! - `PUT /-/objects/BUCKET` makes the objects that its body names, a line `SIZE KEY` each, and
-//!   `POST /-/clear` forgets all.
+//! - `GET /-/counts` returns, as JSON, the number of connections and of requests by operation.
+//! - `POST /-/reset` sets all counts to zero.
+//! - `POST /-/delay?request=MS&connection=MS` simulates a distant store: it delays each response,
+//!   and the first one of each connection by the sum of both.
+//! - `PUT /-/objects/BUCKET` creates the objects in its body, a line `SIZE KEY` for each.
+//! - `POST /-/clear` removes all objects and uploads.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,7 +22,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::{Duration, SystemTime},
@@ -32,7 +32,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
     header::HeaderMap,
     server::conn::http1,
@@ -50,8 +50,8 @@ async fn main() -> io::Result<()> {
     let port = port.map_err(|_| io::Error::other("PORT must be a number"))?;
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, 1], port).into())?;
-    // Far stores don't drop whom they can't greet at once, and neither does this one while its clients keep
-    // all processors busy.
+    // Clients may keep all processors busy. A long backlog keeps the connections that this process
+    // cannot accept at once, as a distant store would.
     let listener = socket.listen(4_096)?;
     println!("listening on http://{}", listener.local_addr()?);
     let store = Arc::new(Store::default());
@@ -60,11 +60,12 @@ async fn main() -> io::Result<()> {
         stream.set_nodelay(true)?;
         let store = Arc::clone(&store);
         tokio::spawn(async move {
-            // Counted with its first request of S3.
-            let is_new = AtomicU64::new(1);
-            let answer = service_fn(|request| store.answer(request, is_new.swap(0, Relaxed) == 1));
-            // A connection that breaks is the client's business.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+            // A connection counts if its first request is for S3, so control connections do not.
+            let is_first = AtomicBool::new(true);
+            let respond =
+                service_fn(|request| store.respond(request, is_first.swap(false, Relaxed)));
+            // The client reports a broken connection.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), respond).await;
         });
     }
 }
@@ -72,15 +73,17 @@ async fn main() -> io::Result<()> {
 #[derive(Default)]
 struct Store {
     buckets: Mutex<HashMap<String, BTreeMap<Box<str>, Object>>>,
+    /// The sizes of the parts, by upload id and part number.
     uploads: Mutex<HashMap<u64, BTreeMap<u32, u64>>>,
-    sums: Mutex<HashMap<u64, Arc<Sums>>>,
-    begun: AtomicU64,
+    checksums: Mutex<HashMap<u64, Arc<Checksums>>>,
+    uploads_created: AtomicU64,
+    /// The number of requests, by operation.
     counts: Mutex<BTreeMap<&'static str, u64>>,
     connections: AtomicU64,
-    received: AtomicU64,
-    served: AtomicU64,
-    request_delay: AtomicU64,
-    connection_delay: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    request_delay_ms: AtomicU64,
+    connection_delay_ms: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -90,33 +93,37 @@ struct Object {
     etag: Arc<str>,
 }
 
-/// What stands for a number of zeros.
-struct Sums {
+/// The checksums of a number of zeros.
+struct Checksums {
     md5: [u8; 16],
     etag: Arc<str>,
     crc64nvme: String,
 }
 
-type Answer = Response<Either<Full<Bytes>, Zeros>>;
+type Response = hyper::Response<Either<Full<Bytes>, Zeros>>;
 
-/// A request, as far as it matters here.
-struct Ask {
+/// The parts of a request that matter here.
+struct Request {
     method: Method,
     bucket: String,
     key: String,
     query: HashMap<String, String>,
     headers: HeaderMap,
-    /// The bytes of the object that is sent.
+    /// The size of the object or part in the body.
     size: u64,
 }
 
 impl Store {
-    async fn answer(&self, request: Request<Incoming>, is_new: bool) -> hyper::Result<Answer> {
+    async fn respond(
+        &self,
+        request: hyper::Request<Incoming>,
+        is_first: bool,
+    ) -> hyper::Result<Response> {
         let (head, mut body) = request.into_parts();
         let path = head.uri.path().trim_start_matches('/');
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let query = head.uri.query().unwrap_or("").split('&').filter(|pair| !pair.is_empty());
-        let mut ask = Ask {
+        let mut request = Request {
             method: head.method,
             bucket: bucket.to_owned(),
             key: decode(key),
@@ -127,59 +134,60 @@ impl Store {
             headers: head.headers,
             size: 0,
         };
-        let reads = ask.bucket == "-" || ask.method == Method::POST;
+        // All other bodies are discarded.
+        let keeps_body = request.bucket == "-" || request.method == Method::POST;
         let mut kept = Vec::new();
         while let Some(frame) = body.frame().await {
             if let Ok(data) = frame?.into_data() {
-                ask.size += data.len() as u64;
-                if reads {
+                request.size += data.len() as u64;
+                if keeps_body {
                     kept.extend_from_slice(&data);
                 }
             }
         }
-        if ask.bucket == "-" {
-            return Ok(self.command(&ask, &String::from_utf8_lossy(&kept)));
+        if request.bucket == "-" {
+            return Ok(self.control(&request, &String::from_utf8_lossy(&kept)));
         }
-        self.received.fetch_add(ask.size, Relaxed);
-        // Chunked with signatures or a trailer, the body is longer than what it holds.
-        if let Some(decoded) = ask.headers.get("x-amz-decoded-content-length") {
-            ask.size = decoded.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(ask.size);
+        self.bytes_in.fetch_add(request.size, Relaxed);
+        // An aws-chunked body is longer than its content: it has signatures or a trailer.
+        if let Some(decoded) = request.headers.get("x-amz-decoded-content-length") {
+            request.size =
+                decoded.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(request.size);
         }
-        let (kind, answer) = self.operation(&ask, &String::from_utf8_lossy(&kept));
-        *lock(&self.counts).entry(kind).or_default() += 1;
-        let mut delay = self.request_delay.load(Relaxed);
-        if is_new {
+        let (operation, response) = self.operation(&request, &String::from_utf8_lossy(&kept));
+        *lock(&self.counts).entry(operation).or_default() += 1;
+        let mut delay = self.request_delay_ms.load(Relaxed);
+        if is_first {
             self.connections.fetch_add(1, Relaxed);
-            delay += self.connection_delay.load(Relaxed);
+            delay += self.connection_delay_ms.load(Relaxed);
         }
         if delay > 0 {
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
-        Ok(answer)
+        Ok(response)
     }
 
-    /// What whoever measures asks for.
-    fn command(&self, ask: &Ask, body: &str) -> Answer {
-        let number = |name| ask.query.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
-        match ask.key.split_once('/').unwrap_or((&ask.key, "")) {
+    /// Executes a control request.
+    fn control(&self, request: &Request, body: &str) -> Response {
+        match request.key.split_once('/').unwrap_or((&request.key, "")) {
             ("counts", _) => {
                 let counts = json!({
                     "connections": self.connections.load(Relaxed),
                     "requests": *lock(&self.counts),
-                    "in": self.received.load(Relaxed),
-                    "out": self.served.load(Relaxed),
+                    "in": self.bytes_in.load(Relaxed),
+                    "out": self.bytes_out.load(Relaxed),
                 });
                 return text(StatusCode::OK, counts.to_string());
             }
             ("reset", _) => {
                 lock(&self.counts).clear();
-                for count in [&self.connections, &self.received, &self.served] {
+                for count in [&self.connections, &self.bytes_in, &self.bytes_out] {
                     count.store(0, Relaxed);
                 }
             }
             ("delay", _) => {
-                self.request_delay.store(number("request"), Relaxed);
-                self.connection_delay.store(number("connection"), Relaxed);
+                self.request_delay_ms.store(request.number("request"), Relaxed);
+                self.connection_delay_ms.store(request.number("connection"), Relaxed);
             }
             ("clear", _) => {
                 lock(&self.buckets).clear();
@@ -188,7 +196,7 @@ impl Store {
             ("objects", bucket) => {
                 for (size, key) in body.lines().filter_map(|line| line.split_once(' ')) {
                     let size = size.parse().unwrap_or(0);
-                    self.keep(bucket, key, size, Arc::clone(&self.sums(size).etag));
+                    self.put(bucket, key, size, Arc::clone(&self.checksums(size).etag));
                 }
             }
             _ => return text(StatusCode::NOT_FOUND, String::new()),
@@ -196,69 +204,69 @@ impl Store {
         text(StatusCode::OK, String::new())
     }
 
-    /// The name of an operation of S3, and its answer.
-    fn operation(&self, ask: &Ask, body: &str) -> (&'static str, Answer) {
-        let asks = |name| ask.query.contains_key(name);
+    /// Executes an S3 operation. Returns its name and the response.
+    fn operation(&self, request: &Request, body: &str) -> (&'static str, Response) {
+        let has = |name| request.query.contains_key(name);
         let xml = |body| text(StatusCode::OK, body);
-        match (ask.method.as_str(), ask.key.is_empty()) {
-            ("GET", true) if ask.bucket.is_empty() => {
+        match (request.method.as_str(), request.key.is_empty()) {
+            ("GET", true) if request.bucket.is_empty() => {
                 ("ListBuckets", xml("<ListAllMyBucketsResult/>".to_owned()))
             }
-            ("GET", true) if asks("location") => {
+            ("GET", true) if has("location") => {
                 ("GetBucketLocation", xml("<LocationConstraint/>".to_owned()))
             }
-            ("GET", true) if asks("uploads") => {
-                let none = "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>\
+            ("GET", true) if has("uploads") => {
+                let empty = "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>\
                             </ListMultipartUploadsResult>";
-                ("ListMultipartUploads", xml(none.to_owned()))
+                ("ListMultipartUploads", xml(empty.to_owned()))
             }
-            ("GET", true) if ask.query.get("list-type").is_some_and(|kind| kind == "2") => {
-                ("ListObjectsV2", xml(self.list(ask)))
+            ("GET", true) if request.query.get("list-type").is_some_and(|kind| kind == "2") => {
+                ("ListObjectsV2", xml(self.list(request)))
             }
-            ("GET", true) if asks("versioning") => {
+            ("GET", true) if has("versioning") => {
                 ("GetBucketVersioning", xml("<VersioningConfiguration/>".to_owned()))
             }
-            ("GET", true) => ("ListObjects", xml(self.list(ask))),
+            ("GET", true) => ("ListObjects", xml(self.list(request))),
             ("HEAD", true) => ("HeadBucket", xml(String::new())),
             ("PUT", true) => ("CreateBucket", xml(String::new())),
-            ("POST", true) if asks("delete") => ("DeleteObjects", xml(self.delete(ask, body))),
-            ("POST", false) if asks("uploads") => {
-                let id = self.begun.fetch_add(1, Relaxed);
+            ("POST", true) if has("delete") => ("DeleteObjects", xml(self.delete(request, body))),
+            ("POST", false) if has("uploads") => {
+                let id = self.uploads_created.fetch_add(1, Relaxed);
                 lock(&self.uploads).insert(id, BTreeMap::new());
                 let body = format!(
                     "<InitiateMultipartUploadResult><Bucket>{}</Bucket><Key>{}</Key>\
                      <UploadId>{id}</UploadId></InitiateMultipartUploadResult>",
-                    ask.bucket,
-                    encode(&ask.key)
+                    request.bucket,
+                    encode(&request.key)
                 );
                 ("CreateMultipartUpload", xml(body))
             }
-            ("POST", false) => ("CompleteMultipartUpload", xml(self.complete(ask))),
-            ("PUT", false) if asks("uploadId") => {
-                let sums = self.sums(ask.size);
-                if let Some(parts) = lock(&self.uploads).get_mut(&ask.number("uploadId")) {
-                    parts.insert(ask.number("partNumber") as u32, ask.size);
+            ("POST", false) => ("CompleteMultipartUpload", xml(self.complete(request))),
+            ("PUT", false) if has("uploadId") => {
+                let checksums = self.checksums(request.size);
+                if let Some(parts) = lock(&self.uploads).get_mut(&request.number("uploadId")) {
+                    parts.insert(request.number("partNumber") as u32, request.size);
                 }
-                ("UploadPart", with_etag(xml(String::new()), &sums.etag))
+                ("UploadPart", with_etag(xml(String::new()), &checksums.etag))
             }
             ("PUT", false) => {
-                let sums = self.sums(ask.size);
-                self.keep(&ask.bucket, &ask.key, ask.size, Arc::clone(&sums.etag));
-                ("PutObject", with_etag(xml(String::new()), &sums.etag))
+                let checksums = self.checksums(request.size);
+                self.put(&request.bucket, &request.key, request.size, Arc::clone(&checksums.etag));
+                ("PutObject", with_etag(xml(String::new()), &checksums.etag))
             }
             ("DELETE", _) => {
-                if let Some(bucket) = lock(&self.buckets).get_mut(&ask.bucket) {
-                    bucket.remove(ask.key.as_str());
+                if let Some(bucket) = lock(&self.buckets).get_mut(&request.bucket) {
+                    bucket.remove(request.key.as_str());
                 }
                 ("DeleteObject", text(StatusCode::NO_CONTENT, String::new()))
             }
-            ("HEAD", false) => ("HeadObject", self.get(ask)),
-            ("GET", false) => ("GetObject", self.get(ask)),
+            ("HEAD", false) => ("HeadObject", self.get(request)),
+            ("GET", false) => ("GetObject", self.get(request)),
             _ => ("other", error(StatusCode::NOT_IMPLEMENTED, "NotImplemented")),
         }
     }
 
-    fn keep(&self, bucket: &str, key: &str, size: u64, etag: Arc<str>) {
+    fn put(&self, bucket: &str, key: &str, size: u64, etag: Arc<str>) {
         let object = Object { size, modified: SystemTime::now(), etag };
         let mut buckets = lock(&self.buckets);
         if !buckets.contains_key(bucket) {
@@ -269,9 +277,9 @@ impl Store {
         }
     }
 
-    /// The sums of `size` zeros, computed once.
-    fn sums(&self, size: u64) -> Arc<Sums> {
-        if let Some(known) = lock(&self.sums).get(&size) {
+    /// The checksums of `size` zeros, computed once per size.
+    fn checksums(&self, size: u64) -> Arc<Checksums> {
+        if let Some(known) = lock(&self.checksums).get(&size) {
             return Arc::clone(known);
         }
         let mut md5 = Md5::new();
@@ -284,45 +292,46 @@ impl Store {
         let md5: [u8; 16] = md5.finalize().into();
         let etag = format!("\"{:032x}\"", u128::from_be_bytes(md5)).into();
         let crc64nvme = BASE64_STANDARD.encode(crc.finalize().to_be_bytes());
-        let sums = Arc::new(Sums { md5, etag, crc64nvme });
-        lock(&self.sums).insert(size, Arc::clone(&sums));
-        sums
+        let checksums = Arc::new(Checksums { md5, etag, crc64nvme });
+        lock(&self.checksums).insert(size, Arc::clone(&checksums));
+        checksums
     }
 
-    fn complete(&self, ask: &Ask) -> String {
-        let parts = lock(&self.uploads).remove(&ask.number("uploadId")).unwrap_or_default();
-        let mut whole = Md5::new();
-        parts.values().for_each(|size| whole.update(self.sums(*size).md5));
-        let md5 = u128::from_be_bytes(whole.finalize().into());
+    fn complete(&self, request: &Request) -> String {
+        let parts = lock(&self.uploads).remove(&request.number("uploadId")).unwrap_or_default();
+        let mut md5 = Md5::new();
+        parts.values().for_each(|size| md5.update(self.checksums(*size).md5));
+        let md5 = u128::from_be_bytes(md5.finalize().into());
         let etag = format!("\"{md5:032x}-{}\"", parts.len());
-        self.keep(&ask.bucket, &ask.key, parts.values().sum(), etag.as_str().into());
+        self.put(&request.bucket, &request.key, parts.values().sum(), etag.as_str().into());
         format!(
             "<CompleteMultipartUploadResult><Bucket>{}</Bucket><Key>{}</Key><ETag>{etag}</ETag>\
              </CompleteMultipartUploadResult>",
-            ask.bucket,
-            encode(&ask.key)
+            request.bucket,
+            encode(&request.key)
         )
     }
 
-    fn delete(&self, ask: &Ask, body: &str) -> String {
-        let mut answer = String::from("<DeleteResult>");
+    fn delete(&self, request: &Request, body: &str) -> String {
+        let mut result = String::from("<DeleteResult>");
         let keys = body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
         for escaped in keys {
             let key = quick_xml::escape::unescape(escaped).unwrap_or_default();
-            if let Some(objects) = lock(&self.buckets).get_mut(&ask.bucket) {
+            if let Some(objects) = lock(&self.buckets).get_mut(&request.bucket) {
                 objects.remove(&*key);
             }
-            answer.push_str(&format!("<Deleted><Key>{escaped}</Key></Deleted>"));
+            result.push_str(&format!("<Deleted><Key>{escaped}</Key></Deleted>"));
         }
-        answer + "</DeleteResult>"
+        result + "</DeleteResult>"
     }
 
-    fn get(&self, ask: &Ask) -> Answer {
-        let found = lock(&self.buckets).get(&ask.bucket).and_then(|b| b.get(&*ask.key).cloned());
+    fn get(&self, request: &Request) -> Response {
+        let found =
+            lock(&self.buckets).get(&request.bucket).and_then(|b| b.get(&*request.key).cloned());
         let Some(object) = found else { return error(StatusCode::NOT_FOUND, "NoSuchKey") };
-        let header = |name: &str| ask.headers.get(name).and_then(|value| value.to_str().ok());
-        let is_as_asked = |etag: &str| etag.trim_matches('"') == object.etag.trim_matches('"');
-        if !header("if-match").is_none_or(is_as_asked) {
+        let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+        let is_current = |etag: &str| etag.trim_matches('"') == object.etag.trim_matches('"');
+        if !header("if-match").is_none_or(is_current) {
             return error(StatusCode::PRECONDITION_FAILED, "PreconditionFailed");
         }
         let range = header("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
@@ -330,40 +339,40 @@ impl Store {
         let range = range.map(|(first, end)| {
             (first.parse().unwrap_or(0), end.parse().unwrap_or(last).min(last))
         });
-        let mut answer = Response::builder()
+        let mut response = hyper::Response::builder()
             .header("etag", &*object.etag)
             .header("last-modified", httpdate::fmt_http_date(object.modified))
             .header("accept-ranges", "bytes");
         let len = match range {
             Some((first, last)) if first <= last && first < object.size => {
                 let range = format!("bytes {first}-{last}/{}", object.size);
-                answer = answer.status(206).header("content-range", range);
+                response = response.status(206).header("content-range", range);
                 last - first + 1
             }
             Some(_) => return error(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange"),
             None => object.size,
         };
         if range.is_none() && header("x-amz-checksum-mode").is_some() {
-            answer = answer
-                .header("x-amz-checksum-crc64nvme", &self.sums(object.size).crc64nvme)
+            response = response
+                .header("x-amz-checksum-crc64nvme", &self.checksums(object.size).crc64nvme)
                 .header("x-amz-checksum-type", "FULL_OBJECT");
         }
-        if ask.method == Method::HEAD {
-            answer = answer.header("content-length", len);
-            return answer.body(Either::Left(Full::default())).expect("plain headers");
+        if request.method == Method::HEAD {
+            response = response.header("content-length", len);
+            return response.body(Either::Left(Full::default())).expect("the headers are valid");
         }
-        self.served.fetch_add(len, Relaxed);
-        answer.body(Either::Right(Zeros(len))).expect("plain headers")
+        self.bytes_out.fetch_add(len, Relaxed);
+        response.body(Either::Right(Zeros(len))).expect("the headers are valid")
     }
 
-    /// A page of a listing, in either version.
-    fn list(&self, ask: &Ask) -> String {
-        let get = |name| ask.query.get(name).map_or("", String::as_str);
-        let is_v2 = ask.query.contains_key("list-type");
+    /// A page of a listing, for ListObjects or ListObjectsV2.
+    fn list(&self, request: &Request) -> String {
+        let get = |name| request.query.get(name).map_or("", String::as_str);
+        let is_v2 = request.query.contains_key("list-type");
         let (prefix, delimiter) = (get("prefix"), get("delimiter"));
-        let most = ask.query.get("max-keys").and_then(|n| n.parse().ok()).unwrap_or(1_000);
-        let url = get("encoding-type") == "url";
-        let shown = |key: &str| match url {
+        let max = request.query.get("max-keys").and_then(|n| n.parse().ok()).unwrap_or(1_000);
+        let is_url = get("encoding-type") == "url";
+        let encoded = |key: &str| match is_url {
             true => encode(key),
             false => quick_xml::escape::escape(key).into_owned(),
         };
@@ -375,10 +384,10 @@ impl Store {
         let (mut contents, mut prefixes) = (String::new(), String::new());
         let (mut count, mut is_truncated) = (0, false);
         let buckets = lock(&self.buckets);
-        let nothing = BTreeMap::new();
-        let objects = buckets.get(&ask.bucket).unwrap_or(&nothing);
-        // What begins with a common prefix is passed over in one step: beyond its last key.
-        let mut begin = match after.as_str() {
+        let empty = BTreeMap::new();
+        let objects = buckets.get(&request.bucket).unwrap_or(&empty);
+        // One step skips all keys below a common prefix: the next range starts after the last one.
+        let mut start = match after.as_str() {
             "" => Bound::Included(prefix.to_owned()),
             after if after < prefix => Bound::Included(prefix.to_owned()),
             after if !delimiter.is_empty() && after.ends_with(delimiter) => {
@@ -386,15 +395,15 @@ impl Store {
             }
             after => Bound::Excluded(after.to_owned()),
         };
-        'pages: loop {
-            let from = (begin.as_ref().map(String::as_str), Bound::Unbounded);
+        'ranges: loop {
+            let from = (start.as_ref().map(String::as_str), Bound::Unbounded);
             let mut range = objects.range::<str, _>(from);
             loop {
-                let Some((key, object)) = range.next() else { break 'pages };
-                let Some(rest) = key.strip_prefix(prefix) else { break 'pages };
-                if count == most {
+                let Some((key, object)) = range.next() else { break 'ranges };
+                let Some(rest) = key.strip_prefix(prefix) else { break 'ranges };
+                if count == max {
                     is_truncated = true;
-                    break 'pages;
+                    break 'ranges;
                 }
                 count += 1;
                 if !delimiter.is_empty()
@@ -403,10 +412,10 @@ impl Store {
                     after = key[..prefix.len() + at + delimiter.len()].to_owned();
                     prefixes.push_str(&format!(
                         "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>",
-                        shown(&after)
+                        encoded(&after)
                     ));
-                    begin = Bound::Excluded(format!("{after}\u{10ffff}"));
-                    continue 'pages;
+                    start = Bound::Excluded(format!("{after}\u{10ffff}"));
+                    continue 'ranges;
                 }
                 let time = OffsetDateTime::from(object.modified).replace_nanosecond(0);
                 let time = time.ok().and_then(|time| time.format(&Rfc3339).ok());
@@ -414,7 +423,7 @@ impl Store {
                     "<Contents><Key>{}</Key><LastModified>{}</LastModified>\
                      <ETag>&quot;{}&quot;</ETag><Size>{}</Size>\
                      <StorageClass>STANDARD</StorageClass></Contents>",
-                    shown(key),
+                    encoded(key),
                     time.unwrap_or_default().replace('Z', ".000Z"),
                     object.etag.trim_matches('"'),
                     object.size
@@ -429,23 +438,23 @@ impl Store {
                 "<NextContinuationToken>{}</NextContinuationToken>",
                 quick_xml::escape::escape(&*after)
             ),
-            (true, false) => format!("<NextMarker>{}</NextMarker>", shown(&after)),
+            (true, false) => format!("<NextMarker>{}</NextMarker>", encoded(&after)),
         };
-        let encoding = if url { "<EncodingType>url</EncodingType>" } else { "" };
+        let encoding = if is_url { "<EncodingType>url</EncodingType>" } else { "" };
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
              <ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>{}</Name>\
-             <Prefix>{}</Prefix><Delimiter>{}</Delimiter><MaxKeys>{most}</MaxKeys>{encoding}\
+             <Prefix>{}</Prefix><Delimiter>{}</Delimiter><MaxKeys>{max}</MaxKeys>{encoding}\
              <KeyCount>{count}</KeyCount><IsTruncated>{is_truncated}</IsTruncated>{next}\
              {contents}{prefixes}</ListBucketResult>",
-            ask.bucket,
-            shown(prefix),
-            shown(delimiter),
+            request.bucket,
+            encoded(prefix),
+            encoded(delimiter),
         )
     }
 }
 
-impl Ask {
+impl Request {
     fn number(&self, name: &str) -> u64 {
         self.query.get(name).and_then(|text| text.parse().ok()).unwrap_or(0)
     }
@@ -453,7 +462,7 @@ impl Ask {
 
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
-/// A body of as many zeros.
+/// A body of this many zeros.
 struct Zeros(u64);
 
 impl Body for Zeros {
@@ -479,24 +488,24 @@ impl Body for Zeros {
     }
 }
 
-fn text(status: StatusCode, body: String) -> Answer {
-    let mut answer = Response::new(Either::Left(Full::from(body)));
-    *answer.status_mut() = status;
-    answer
+fn text(status: StatusCode, body: String) -> Response {
+    let mut response = hyper::Response::new(Either::Left(Full::from(body)));
+    *response.status_mut() = status;
+    response
         .headers_mut()
         .insert("content-type", hyper::header::HeaderValue::from_static("application/xml"));
-    answer
+    response
 }
 
-fn error(status: StatusCode, code: &str) -> Answer {
+fn error(status: StatusCode, code: &str) -> Response {
     text(status, format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>"))
 }
 
-fn with_etag(mut answer: Answer, etag: &str) -> Answer {
+fn with_etag(mut response: Response, etag: &str) -> Response {
     if let Ok(etag) = etag.parse() {
-        answer.headers_mut().insert("etag", etag);
+        response.headers_mut().insert("etag", etag);
     }
-    answer
+    response
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -507,10 +516,10 @@ fn decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', "%20")).decode_utf8_lossy().into_owned()
 }
 
-/// As S3 encodes keys on request.
-const PLAIN: &AsciiSet =
+/// The characters that S3 leaves unchanged with `encoding-type=url`.
+const UNENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 fn encode(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
+    utf8_percent_encode(text, UNENCODED).to_string()
 }

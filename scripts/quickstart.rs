@@ -1,20 +1,20 @@
-//! From nothing to a restored and verified copy, on a machine that has only Rust:
+//! A demonstration of s3keep that needs only Rust: backup, restore and verify.
 //!
 //! ```sh
 //! cargo run --release --example quickstart [DIR]
 //! ```
 //!
-//! Starts an S3 server in this process, backs DIR up to it (without DIR: the source of s3keep), backs it
-//! up again, restores it elsewhere and verifies the result. Each command that is shown is what is run:
-//! its words are read, and its results printed, by the code of the `s3keep` command.
+//! It starts an S3 server in this process, backs up DIR (default: the source code of s3keep) twice,
+//! restores it to another directory and verifies the result. The code of the `s3keep` command
+//! parses the arguments of each command that is shown, and prints its results.
 //!
-//! Exits with 1 when something that it shows does not hold, and with 2 when all holds but something
-//! in DIR could not travel.
+//! The exit code is 0 if everything worked, 1 if a check failed, and 2 if everything worked but
+//! some entries of DIR could not be backed up. If a command fails, it is that command's exit code.
 
-#[allow(dead_code, reason = "only some commands are shown, and none asks a question")]
+#[allow(dead_code, reason = "the example runs only some commands, without confirmation")]
 #[path = "../src/bin/s3keep/cli.rs"]
 mod cli;
-#[allow(dead_code, reason = "the results of only some commands are shown")]
+#[allow(dead_code, reason = "the example prints the results of only some commands")]
 #[path = "../src/bin/s3keep/output.rs"]
 mod output;
 #[path = "../tests/support/store/mod.rs"]
@@ -39,15 +39,15 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let dir = std::env::args_os().nth(1).map_or(here, Into::into);
-    let dir = dir.to_str().context("the name of DIR is not UTF-8")?;
+    let own_source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let dir = std::env::args_os().nth(1).map_or(own_source, Into::into);
+    let dir = dir.to_str().context("the path of DIR is not UTF-8")?;
     let bucket = format!("s3://{BUCKET}");
 
     let store = Store::start();
     println!(
-        "1. An S3 server has been started inside this program. It checks signatures, keeps its objects\n   \
-         in memory, and is gone when this program ends. In a shell, this would lead s3keep to it:\n\n   \
+        "1. Start an S3 server in this process. It checks signatures, keeps objects in memory, and\n   \
+         stops when this program ends. In a shell, these variables make s3keep use it:\n\n   \
          export AWS_ENDPOINT_URL_S3={} AWS_ACCESS_KEY_ID={ACCESS_KEY} \\\n          \
          AWS_SECRET_ACCESS_KEY={SECRET_KEY}\n",
         store.endpoint()
@@ -57,87 +57,96 @@ fn run() -> Result<u8> {
         .set("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .set("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
 
-    println!("2. Back the directory up. First comes the plan, then what was done.");
+    println!("2. Back up the directory. The output is the plan, and then the result.");
     let first = s3keep(&["backup", dir, &bucket, "--yes"], &env)?;
 
-    println!("3. Back it up again. Nothing is sent, but what failed the first time, if anything.");
+    println!("3. Back it up again. This uploads only files that failed the first time, if any.");
     let second = s3keep(&["backup", dir, &bucket, "--yes"], &env)?;
-    // What could not be sent is tried again, and that is right.
-    let resent = second.planned.intersection(&first.moved).next();
-    ensure!(resent.is_none(), "sent again without need, or changed meanwhile: {resent:?}");
+    // A second attempt for a failed file is correct; one for an uploaded file is not.
+    let repeated = second.planned.intersection(&first.transferred).next();
+    ensure!(
+        repeated.is_none(),
+        "the second backup uploads a file again, or the file has changed meanwhile: {repeated:?}"
+    );
 
-    println!("4. Restore it, into another directory.");
+    println!("4. Restore to another directory.");
     let temporary = tempfile::tempdir().context("make a temporary directory")?;
-    let back = temporary.path().join("restored");
-    let shown = back.to_str().context("the name of the temporary directory is not UTF-8")?;
-    let restored = s3keep(&["restore", &bucket, shown, "--yes"], &env)?;
-    ensure!(restored.code == exit::SUCCESS, "the restore is not complete");
+    let restored_dir = temporary.path().join("restored");
+    let target = restored_dir.to_str().context("the temporary directory's path is not UTF-8")?;
+    let restore = s3keep(&["restore", &bucket, target, "--yes"], &env)?;
+    ensure!(restore.code == exit::SUCCESS, "the restore is incomplete");
 
-    println!("5. Compare the content of both sides. This changes nothing.");
-    let verified = s3keep(&["verify", shown, &bucket], &env)?;
-    ensure!(verified.code == exit::SUCCESS, "the restored files and the objects differ");
+    println!("5. Verify: compare the content of both sides. This changes nothing.");
+    let verify = s3keep(&["verify", target, &bucket], &env)?;
+    ensure!(verify.code == exit::SUCCESS, "the restored files and the objects differ");
 
-    let arrived = files(&back)?;
-    let odd: Vec<_> = first.moved.symmetric_difference(&arrived).collect();
-    ensure!(odd.is_empty(), "sent and not restored, or the other way round: {odd:?}");
-    for path in &arrived {
+    let restored = files(&restored_dir)?;
+    let differences: Vec<_> = first.transferred.symmetric_difference(&restored).collect();
+    ensure!(
+        differences.is_empty(),
+        "these files were either uploaded or restored, but not both: {differences:?}"
+    );
+    for path in &restored {
         let read = |root: &Path| fs::read(root.join(path)).with_context(|| format!("read {path}"));
-        let same = read(Path::new(dir))? == read(&back)?;
-        ensure!(same, "{path} came back otherwise than it went, or was changed meanwhile");
+        let is_same = read(Path::new(dir))? == read(&restored_dir)?;
+        ensure!(is_same, "the restored {path} differs from the original, or that has changed");
     }
-    println!("6. Read without s3keep, both directories are the same: {} files.", arrived.len());
+    println!(
+        "6. Compare both directories without s3keep. They have the same content: {} files.",
+        restored.len()
+    );
     temporary.close().context("remove the restored files")?;
     if first.code != exit::SUCCESS {
-        println!("   Not among them: what step 2 names as left out or failed.");
+        println!("   Not included: the entries that step 2 lists as skipped or failed.");
     }
     Ok(first.code)
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Default)]
-struct Done {
-    /// The paths that the plan meant to transfer.
+struct Outcome {
+    /// The paths that the plan wants to transfer.
     planned: BTreeSet<String>,
     /// The paths that were transferred.
-    moved: BTreeSet<String>,
+    transferred: BTreeSet<String>,
     code: u8,
 }
 
-/// Shows a command and does it, as `src/bin/s3keep/main.rs` would after the question.
-fn s3keep(words: &[&str], env: &Env) -> Result<Done> {
+/// Prints a command and runs it in this process, as `src/bin/s3keep/main.rs` does after the confirmation.
+fn s3keep(words: &[&str], env: &Env) -> Result<Outcome> {
     println!("\n   $ s3keep {}\n", shlex::try_join(words.iter().copied())?);
     let words = words.iter().map(|&word| word.to_owned()).collect();
     let request = cli::parse(words, env.clone())?.map_err(|early| anyhow!(early.text))?;
     let mut printer = Printer::new(request.output);
-    let mut done = Done::default();
+    let mut outcome = Outcome::default();
     match request.command {
         Command::Sync { direction, config, .. } => {
             let keeper = Keeper::new(config)?;
             let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
             printer.plan(&plan, false);
-            done.planned = plan.transfers.iter().map(|t| t.path().to_owned()).collect();
+            outcome.planned = plan.transfers.iter().map(|t| t.path().to_owned()).collect();
             let report = keeper.execute(plan, &mut |event| {
                 if let Event::Transferred { path, .. } = event {
-                    done.moved.insert(path.to_owned());
+                    outcome.transferred.insert(path.to_owned());
                 }
                 printer.event(event);
             })?;
             printer.report(&report);
-            done.code = report.exit_code();
+            outcome.code = report.exit_code();
             if let Some(fatal) = report.fatal {
                 return Err(fatal.into());
             }
         }
         Command::Verify { config, read_data } => {
-            let found =
+            let verification =
                 Keeper::new(config)?.verify(read_data, &mut |event| printer.event(event))?;
-            printer.verification(&found);
-            done.code = found.exit_code();
+            printer.verification(&verification);
+            outcome.code = verification.exit_code();
         }
-        Command::Cleanup { .. } => bail!("not shown here"),
+        Command::Cleanup { .. } => bail!("this example does not run cleanup"),
     }
     println!();
-    Ok(done)
+    Ok(outcome)
 }
 
 /// The paths of all files below a directory.
@@ -146,7 +155,7 @@ fn files(dir: &Path) -> Result<BTreeSet<String>> {
     for entry in walkdir::WalkDir::new(dir) {
         let entry = entry?;
         if !entry.file_type().is_dir() {
-            let path = entry.path().strip_prefix(dir)?.to_str().context("a name is not UTF-8")?;
+            let path = entry.path().strip_prefix(dir)?.to_str().context("a path is not UTF-8")?;
             paths.insert(path.to_owned());
         }
     }
