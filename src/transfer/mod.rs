@@ -4,52 +4,29 @@
 //! up, and their pieces spread over the workers: a job begins it, one job a piece follows, one finishes it,
 //! or gives it up. Upload and download are the same course ([`course`]) with different steps ([`Mover`]).
 
+mod context;
 mod delete;
 mod download;
+mod leftovers;
 mod resume;
 mod scheduler;
 mod upload;
 
-use std::{cmp::Reverse, sync::atomic::AtomicU64, time::Instant};
+use std::{cmp::Reverse, time::Instant};
+
+pub(crate) use context::RunContext;
 
 use scheduler::{Course, FEW, Job, Outcome};
 
 use crate::{
-    cancel::Cancel,
-    config::Config,
     error::{Cause, Error, Result},
-    local::{Complete, ParentCache, Root},
+    local::{Complete, ParentCache},
     model::{direction::Direction, paths},
     plan::{Plan, Transfer},
     report::{Event, Report, Stage},
-    s3::{Client, parts::part_size},
+    s3::parts::part_size,
     worker_pool,
 };
-
-/// What every job of a run works with.
-pub(crate) struct RunContext<'a> {
-    pub config: &'a Config,
-    pub client: &'a Client,
-    pub root: &'a Root,
-    pub cancel: &'a Cancel,
-    /// Bytes moved so far.
-    pub bytes_done: AtomicU64,
-}
-
-impl RunContext<'_> {
-    /// Has what was written reach the disk, unless that isn't wanted.
-    fn sync(&self) -> Result<()> {
-        if self.config.transfer.no_sync {
-            return Ok(());
-        }
-        let shown = self.config.dir.display().to_string();
-        self.root.sync().map_err(|error| Error::new("write to disk", shown, error))
-    }
-
-    fn key(&self, path: &str) -> String {
-        self.config.bucket.key(path)
-    }
-}
 
 /// The steps of moving one object. Each is done on a worker thread.
 trait Mover: Sync {
@@ -83,7 +60,7 @@ struct Moved {
 pub(crate) fn run(context: &RunContext, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Report {
     let begun = Instant::now();
     let mut report = Report::new(plan.direction, plan.kept, plan.skipped);
-    delete::sweep(context, &plan.leftovers, &mut report, on_event);
+    leftovers::remove(context, &plan.leftovers, &mut report, on_event);
     let unswept = report.failed;
     let direction = plan.direction;
     let mut transfers = plan.transfers;
@@ -94,8 +71,9 @@ pub(crate) fn run(context: &RunContext, plan: Plan, on_event: &mut dyn FnMut(Eve
     });
     match direction {
         Direction::Backup => {
-            let cut_off = resume::find(context, &transfers, &mut report, on_event);
-            let uploader = upload::Uploader { context, cut_off };
+            let unfinished =
+                resume::UnfinishedUploads::find(context, &transfers, &mut report, on_event);
+            let uploader = upload::Uploader { context, unfinished };
             all(context, &uploader, direction, transfers, &mut report, on_event);
         }
         Direction::Restore => {
@@ -152,7 +130,7 @@ fn all<M: Mover>(
     (course.on_event)(Event::Stage(Stage::Transferring(course.total)));
     worker_pool::run(workers, &mut course, &|job| perform(context, mover, job));
     let published = direction == Direction::Restore && report.transferred.entries > 0;
-    if published && let Err(error) = context.sync() {
+    if published && let Err(error) = context.flush() {
         // The bytes are there, but the names may not outlive a power cut.
         report.fatal.get_or_insert(error);
     }
@@ -161,7 +139,7 @@ fn all<M: Mover>(
 fn perform<M: Mover>(context: &RunContext, mover: &M, job: Job<M::Large>) -> Outcome<M::Large> {
     match job {
         Job::Publish(batch) => {
-            let synced = context.sync();
+            let synced = context.flush();
             Outcome::Published(publish(context, batch, &synced), synced)
         }
         Job::Few(transfers) => {

@@ -5,7 +5,6 @@
 //! change by then, and no later run would see the difference.
 
 use std::{
-    collections::HashMap,
     fs::File,
     os::unix::fs::FileExt,
     path::Path,
@@ -13,15 +12,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Moved, Mover, RunContext};
+use super::{Moved, Mover};
 use crate::{
     error::{Cause, Error, Result},
     local::{FileState, ParentCache},
-    model::{entry, etag::ETag, time::Timestamp},
+    model::{entry, time::Timestamp},
     plan::Transfer,
     s3::{
-        ListedPart, OpenUpload, Payload, UploadedPart,
+        Payload, UploadedPart,
         parts::{part_range, part_size},
+    },
+    transfer::{
+        context::RunContext,
+        resume::{StoredParts, UnfinishedUploads},
     },
 };
 
@@ -30,8 +33,7 @@ const SMALL: u64 = 256 << 10;
 
 pub(super) struct Uploader<'a> {
     pub context: &'a RunContext<'a>,
-    /// Uploads that were cut off, by the paths of their files.
-    pub cut_off: HashMap<String, OpenUpload>,
+    pub unfinished: UnfinishedUploads,
 }
 
 /// A multipart upload under way.
@@ -43,8 +45,8 @@ pub(super) struct Upload {
     state: FileState,
     part_size: u64,
     parts: Mutex<Vec<Option<UploadedPart>>>,
-    /// What the server already has, by part number.
-    listed: HashMap<u32, ListedPart>,
+    /// The parts that an earlier run has uploaded.
+    stored: StoredParts,
 }
 
 /// How often a file that changes while it is sent is sent again before it is given up.
@@ -88,46 +90,6 @@ impl Uploader<'_> {
         }
     }
 
-    /// An upload of this file that was cut off, if its parts can be those of the file as it is now; one
-    /// that is of no use is aborted.
-    fn take_up(
-        &self,
-        transfer: &Transfer,
-        state: FileState,
-        key: &str,
-    ) -> Result<Option<(String, HashMap<u32, ListedPart>)>> {
-        let Some(cut_off) = self.cut_off.get(transfer.path()) else { return Ok(None) };
-        let client = &self.context.client;
-        // S3 gives the object the time when its upload began: one begun before the file's last change
-        // would look older than the file for ever.
-        let margin = i64::try_from(client.clock_margin()).unwrap_or(i64::MAX);
-        let changed = state.modified.nanos().saturating_add(margin);
-        if cut_off.initiated.nanos() > changed
-            && let Ok(listed) = client.list_parts(key, &cut_off.upload_id)
-            && client.can_go_on_with(listed.algorithm.as_deref())
-        {
-            let parts = listed.parts.into_iter().map(|part| (part.number, part)).collect();
-            return Ok(Some((cut_off.upload_id.clone(), parts)));
-        }
-        client.abort_upload(key, &cut_off.upload_id)?;
-        Ok(None)
-    }
-
-    /// The part, if the server has it with just these bytes.
-    fn already_there(
-        &self,
-        upload: &Upload,
-        number: u32,
-        payload: Payload,
-    ) -> Result<Option<UploadedPart>> {
-        let Some(listed) = upload.listed.get(&number) else { return Ok(None) };
-        let ETag::Md5(md5) = ETag::parse(&listed.etag) else { return Ok(None) };
-        if listed.size != payload.len() || self.context.client.md5(&payload)? != md5 {
-            return Ok(None);
-        }
-        Ok(Some(UploadedPart { etag: listed.etag.clone(), checksum: None }))
-    }
-
     /// Stores a file as it is now. `false` where it was just being written, and nothing was sent.
     fn put(&self, transfer: &Transfer, file: &File, state: FileState) -> Result<bool> {
         let key = self.context.key(transfer.path());
@@ -166,9 +128,10 @@ impl Mover for Uploader<'_> {
         let part_size = part_size(state.size, self.context.config.transfer.part_size);
         // One part even of nothing: the file may have shrunk since it was looked at.
         let count = usize::try_from(state.size.div_ceil(part_size).max(1)).unwrap_or(usize::MAX);
-        let (upload_id, listed) = match self.take_up(transfer, state, &key)? {
-            Some(cut_off) => cut_off,
-            None => (self.context.client.create_upload(&key)?, HashMap::new()),
+        let client = self.context.client;
+        let (upload_id, stored) = match self.unfinished.resume(client, transfer, state, &key)? {
+            Some(unfinished) => unfinished,
+            None => (client.create_upload(&key)?, StoredParts::default()),
         };
         let parts = Mutex::new(vec![None; count]);
         Ok(Upload {
@@ -179,7 +142,7 @@ impl Mover for Uploader<'_> {
             state,
             part_size,
             parts,
-            listed,
+            stored,
         })
     }
 
@@ -192,7 +155,7 @@ impl Mover for Uploader<'_> {
         let len = range.end - range.start;
         let payload = Payload::File { file: &upload.file, offset: range.start, len };
         let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        let part = match self.already_there(upload, number, payload)? {
+        let part = match upload.stored.find(self.context.client, number, payload)? {
             Some(part) => part,
             None => {
                 self.context.client.upload_part(&upload.key, &upload.upload_id, number, payload)?

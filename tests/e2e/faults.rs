@@ -173,7 +173,7 @@ fn damaged_download_is_never_renamed_into_place() {
     world.store().fault(Fault::on("GetObject").key("b").flip_body(0));
     world.write("back/b", "an older b");
     let run = world.expect(2, "restore BUCKET back --yes --retries 1");
-    run.assert_says("download b: the bytes that arrived do not match the object's checksum");
+    run.assert_says("download b: the downloaded bytes do not match the object's checksum");
     assert_eq!(files(&world.path("back"))["b"], b"an older b");
     assert_eq!(files(&world.path("back")).len(), 3, "no temporary file remains");
     // One damaged response is retried.
@@ -256,7 +256,7 @@ fn damaged_part_of_a_large_object_is_downloaded_again() {
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
     world.store().fault(Fault::on("GetObject").flip_body(1_000));
     let run = world.expect(2, "restore BUCKET never --yes --part-size 5MiB");
-    run.assert_says("download large: the bytes that arrived do not match");
+    run.assert_says("download large: the downloaded bytes do not match");
     assert!(files(&world.path("never")).is_empty());
 }
 
@@ -402,7 +402,7 @@ fn unreachable_server_ends_the_run_after_1000_failures() {
     world.store().fault(Fault::on("PutObject").refuse(None));
     let run = world.run("backup src BUCKET --yes --retries 0");
     assert_eq!(run.code, 1, "{run:?}");
-    run.assert_says("1000 objects in a row were lost: the rest is not tried");
+    run.assert_says("1,000 transfers in a row failed; giving up on the server");
     let reported = (0..4_000).filter(|n| run.stderr.contains(&format!("upload {n}:"))).count();
     assert!((1_000..2_000).contains(&reported), "{reported}");
     world.store().clear_faults();

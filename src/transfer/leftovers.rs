@@ -1,0 +1,23 @@
+//! Removing leftover temporary files of earlier runs.
+
+use crate::{
+    error::{Cause, Error},
+    report::{Event, Report},
+    transfer::context::RunContext,
+};
+
+/// Removes the temporary files of runs that ended before they could do so. Those of a run that is
+/// still active, in a directory above or below this one, are kept.
+pub(super) fn remove(
+    context: &RunContext,
+    leftovers: &[String],
+    report: &mut Report,
+    on_event: &mut dyn FnMut(Event),
+) {
+    for path in leftovers.iter().filter(|path| !context.root.is_worked_on(path)) {
+        let parent = context.root.parent(path, false).map_err(Cause::from);
+        if let Err(cause) = parent.and_then(|parent| parent.remove_any_file()) {
+            report.fail(Error::new("delete temporary file", path.as_str(), cause), on_event);
+        }
+    }
+}
