@@ -1,96 +1,100 @@
-//! Object to file: into a temporary file beside the final name, checked, and only then renamed, in
-//! batches, once the bytes are on the disk.
+//! Downloads: into a temporary file next to the final path, verified, and renamed later, in
+//! batches, once the content is on disk.
 
 use std::{
     fs::File,
     os::unix::fs::FileExt,
-    sync::{Mutex, atomic::Ordering},
+    sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
-use super::{Moved, Mover, RunContext};
 use crate::{
     content::{self, CompareSink, Comparison, PartSums, Proof},
     error::{Cause, Error, Result},
     local::{self, Expected, FileState, ParentCache, Temporary},
-    model::{entry::Object, etag::ETag},
+    model::{direction::Direction, entry::Object, etag::ETag},
     plan::Transfer,
     s3::{
         Hasher, Head, Sink,
         parts::{part_range, part_size},
     },
+    transfer::{
+        context::RunContext,
+        steps::{Steps, Transferred},
+    },
 };
 
-pub(super) struct Downloader<'a>(pub &'a RunContext<'a>);
+/// How many bytes of a part to receive before the system starts to write them to disk. The flush at
+/// the end then takes less time.
+const WRITEBACK_BYTES: u64 = 4 << 20;
 
-/// A download in ranges under way.
-pub(super) struct Download {
+/// The steps of a download.
+pub(super) struct Downloader<'a> {
+    pub context: &'a RunContext<'a>,
+}
+
+/// A download in parts.
+pub(super) struct PartDownload {
     object: Object,
     key: String,
     expected: Expected,
     part_size: u64,
     proof: Proof,
+    /// `None` if the checksums of the parts cannot prove the whole.
     sums: Option<PartSums>,
     /// Taken by the last step.
     temporary: Mutex<Option<Temporary>>,
     file: File,
 }
 
-fn planned(transfer: &Transfer) -> Result<&Object> {
-    transfer.object.as_ref().ok_or_else(|| {
-        Error::new("download", transfer.path(), Cause::Config("no object is planned".to_owned()))
-    })
-}
-
-fn expected(transfer: &Transfer) -> Expected {
-    match &transfer.file {
-        None => Expected::Nothing,
-        Some(file) if file.target.is_some() => Expected::Link,
-        Some(file) => Expected::File(FileState::of_scanned(file)),
+impl PartDownload {
+    fn take_temporary(&self) -> Option<Temporary> {
+        self.temporary.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-impl Mover for Downloader<'_> {
-    type Large = Download;
+impl Steps for Downloader<'_> {
+    type Handle = PartDownload;
 
-    fn whole(&self, transfer: &Transfer, cache: &mut ParentCache) -> Result<Moved> {
-        let object = planned(transfer)?;
-        let temporary = self.temporary(transfer, cache)?;
-        let key = self.0.key(&object.path);
-        let mut sink = Checked { context: self.0, file: &temporary.file, state: None };
-        self.0.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
-        let checked = match sink.state {
+    fn small(&self, transfer: &Transfer, cache: &mut ParentCache) -> Result<Transferred> {
+        let object = planned_object(transfer)?;
+        let temporary = self.create_temporary(transfer, cache)?;
+        let file = &temporary.file;
+        let key = self.context.key(&object.path);
+        let mut sink = SmallSink { context: self.context, file, verification: None };
+        self.context.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
+        let checked = match sink.verification {
             Some((proof, Some(hasher))) => {
                 proof.matches(&hasher.finish())
-                    || self.second_opinion(&key, object, &temporary.file, &proof)?
+                    || self.confirm_mismatch(&key, object, file, &proof)?
             }
-            Some((proof, None)) => self.compare(&key, object, &temporary.file, &proof)?,
+            Some((proof, None)) => self.verify(&key, object, file, &proof)?,
             None => false,
         };
         let complete = temporary
-            .complete(&object.path, expected(transfer), object.modified)
+            .complete(&object.path, expected_target(transfer), object.modified)
             .map_err(|cause| Error::new("download", &*object.path, cause))?;
-        Ok(Moved { bytes: object.size, checked, complete: Some(complete) })
+        Ok(Transferred { bytes: object.size, checked, complete: Some(complete) })
     }
 
-    fn begin(&self, transfer: &Transfer) -> Result<Download> {
-        let mut object = planned(transfer)?.clone();
-        let key = self.0.key(&object.path);
-        let head = self.0.client.head(&key)?;
+    fn start(&self, transfer: &Transfer) -> Result<PartDownload> {
+        let mut object = planned_object(transfer)?.clone();
+        let key = self.context.key(&object.path);
+        let head = self.context.client.head(&key)?;
         let proof = Proof::of_head(&head);
         if object.etag == ETag::None {
-            // Not every listing names it, and all ranges have to be of one version.
+            // Some listings have no ETags, and all parts must be of the same version.
             object.etag = head.etag;
         }
-        let temporary = self.temporary(transfer, &mut ParentCache::default())?;
+        let temporary = self.create_temporary(transfer, &mut ParentCache::default())?;
         let fail = |error| Error::new("create file", transfer.path(), Cause::from(error));
         temporary.file.set_len(object.size).map_err(fail)?;
         let file = temporary.file.try_clone().map_err(fail)?;
-        let part_size = part_size(object.size, self.0.config.transfer.part_size);
-        Ok(Download {
+        let part_size = part_size(object.size, self.context.config.transfer.part_size);
+        Ok(PartDownload {
             sums: PartSums::new(&proof, object.size.div_ceil(part_size)),
             object,
             key,
-            expected: expected(transfer),
+            expected: expected_target(transfer),
             part_size,
             proof,
             temporary: Mutex::new(Some(temporary)),
@@ -98,69 +102,71 @@ impl Mover for Downloader<'_> {
         })
     }
 
-    fn pieces(&self, download: &Download) -> u64 {
+    fn part_count(&self, download: &PartDownload) -> u64 {
         download.object.size.div_ceil(download.part_size)
     }
 
-    fn piece(&self, download: &Download, index: u64) -> Result<()> {
-        let Download { object, key, .. } = download;
+    fn part(&self, download: &PartDownload, index: u64) -> Result<()> {
+        let PartDownload { object, key, file, sums, .. } = download;
         let range = part_range(object.size, download.part_size, index);
-        let hasher = download.sums.as_ref().map(PartSums::hasher);
-        let begun = range.start;
-        let mut sink = Piece { context: self.0, file: &download.file, hasher, begun };
-        self.0.client.get(key, &object.etag, object.size, range.clone(), &mut sink)?;
-        if let (Some(sums), Some(sum)) = (&download.sums, sink.hasher) {
-            sums.add(index, sum, range.end - range.start);
+        let hasher = sums.as_ref().map(PartSums::hasher);
+        let mut sink =
+            PartSink { context: self.context, file, hasher, writeback_start: range.start };
+        self.context.client.get(key, &object.etag, object.size, range.clone(), &mut sink)?;
+        if let (Some(sums), Some(hasher)) = (sums, sink.hasher) {
+            sums.add(index, hasher, range.end - range.start);
         }
         Ok(())
     }
 
-    fn finish(&self, download: &Download) -> Result<Moved> {
-        let Download { object, key, file, proof, sums, .. } = download;
-        let agree = sums.as_ref().is_some_and(PartSums::match_proof);
-        let checked = agree || self.compare(key, object, file, proof)?;
-        let complete = take(download)
+    fn complete(&self, download: &PartDownload) -> Result<Transferred> {
+        let PartDownload { object, key, file, proof, sums, .. } = download;
+        let is_proven = sums.as_ref().is_some_and(PartSums::match_proof);
+        let checked = is_proven || self.verify(key, object, file, proof)?;
+        let complete = download
+            .take_temporary()
             .map(|temporary| temporary.complete(&object.path, download.expected, object.modified))
             .transpose()
             .map_err(|cause| Error::new("download", &*object.path, cause))?;
-        Ok(Moved { bytes: object.size, checked, complete })
+        Ok(Transferred { bytes: object.size, checked, complete })
     }
 
-    fn abandon(&self, download: &Download) -> Result<()> {
-        drop(take(download));
+    fn abort(&self, download: &PartDownload) -> Result<()> {
+        // Dropping the temporary file removes it.
+        drop(download.take_temporary());
         Ok(())
     }
 }
 
-fn take(download: &Download) -> Option<Temporary> {
-    download.temporary.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
-}
-
 impl Downloader<'_> {
-    fn temporary(&self, transfer: &Transfer, cache: &mut ParentCache) -> Result<Temporary> {
+    fn create_temporary(&self, transfer: &Transfer, cache: &mut ParentCache) -> Result<Temporary> {
         let path = transfer.path();
-        let replaces_file = matches!(expected(transfer), Expected::File(_));
-        let size = transfer.object.as_ref().map_or(0, |object| object.size);
-        self.0
+        let replaces_file = matches!(expected_target(transfer), Expected::File(_));
+        let size = transfer.size(Direction::Restore);
+        self.context
             .root
             .temporary(path, replaces_file, size, cache)
             .map_err(|error| Error::new("create file", path, error))
     }
 
-    /// Whether the file could be told to be what was asked for. An error if it is not.
-    fn compare(&self, key: &str, object: &Object, file: &File, proof: &Proof) -> Result<bool> {
-        let wanted = self.0.config.transfer.part_size;
-        match content::compare(file, object.size, proof, wanted, self.0.cancel) {
+    /// Reads a downloaded file and compares it with `proof`. Returns whether it was verified:
+    /// `false` if the proof is inconclusive. A mismatch is an error.
+    fn verify(&self, key: &str, object: &Object, file: &File, proof: &Proof) -> Result<bool> {
+        let part_size = self.context.config.transfer.part_size;
+        match content::compare(file, object.size, proof, part_size, self.context.cancel) {
             Ok(Comparison::Same) => Ok(true),
             Ok(Comparison::Unknown) => Ok(false),
-            Ok(Comparison::Different) => self.second_opinion(key, object, file, proof),
+            Ok(Comparison::Different) => self.confirm_mismatch(key, object, file, proof),
             Err(cause) => Err(Error::new("download", &*object.path, cause)),
         }
     }
 
-    /// What arrived does not match. A checksum is final; but an ETag may only look like an MD5, and
-    /// what comes the same twice was not damaged on its way: then it can't be told.
-    fn second_opinion(
+    /// Decides about a file that does not match `proof`: it is corrupt, which is an error, or it
+    /// could not be verified, which returns `false`.
+    ///
+    /// A checksum is final. An ETag may only look like an MD5, so the object is downloaded again:
+    /// if the same bytes arrive twice, they were not corrupted in transit.
+    fn confirm_mismatch(
         &self,
         key: &str,
         object: &Object,
@@ -168,28 +174,45 @@ impl Downloader<'_> {
         proof: &Proof,
     ) -> Result<bool> {
         if let Proof::Md5(_) = proof {
-            let mut again = CompareSink::new(file);
-            self.0.client.get(key, &object.etag, object.size, 0..object.size, &mut again)?;
-            if !again.differs {
+            let mut sink = CompareSink::new(file);
+            self.context.client.get(key, &object.etag, object.size, 0..object.size, &mut sink)?;
+            if !sink.differs {
                 return Ok(false);
             }
         }
-        let why = "the bytes that arrived do not match the object's checksum";
-        Err(Error::new("download", &*object.path, Cause::Corrupt(why.to_owned())))
+        let cause = "the downloaded bytes do not match the object's checksum";
+        Err(Error::new("download", &*object.path, Cause::Corrupt(cause.to_owned())))
     }
 }
 
-/// Writes what arrives, and hashes it on the way.
-struct Checked<'a> {
-    context: &'a RunContext<'a>,
-    file: &'a File,
-    state: Option<(Proof, Option<Hasher>)>,
+fn planned_object(transfer: &Transfer) -> Result<&Object> {
+    transfer.object.as_ref().ok_or_else(|| {
+        let cause = Cause::Config("the plan contains no object for this path".to_owned());
+        Error::new("download", transfer.path(), cause)
+    })
 }
 
-impl Sink for Checked<'_> {
+/// What the path of a download must hold when the file is renamed.
+fn expected_target(transfer: &Transfer) -> Expected {
+    match &transfer.file {
+        None => Expected::Nothing,
+        Some(file) if file.target.is_some() => Expected::Link,
+        Some(file) => Expected::File(FileState::of_scanned(file)),
+    }
+}
+
+/// Writes a small object to a file and hashes it.
+struct SmallSink<'a> {
+    context: &'a RunContext<'a>,
+    file: &'a File,
+    /// The proof of the content, and the hasher for it, once the first response has started.
+    verification: Option<(Proof, Option<Hasher>)>,
+}
+
+impl Sink for SmallSink<'_> {
     fn head(&mut self, head: &Head) {
-        // A download that goes on after a break goes on hashing.
-        self.state.get_or_insert_with(|| {
+        // A download that continues after a broken connection continues hashing.
+        self.verification.get_or_insert_with(|| {
             let proof = Proof::of_head(head);
             let hasher = proof.hasher();
             (proof, hasher)
@@ -197,10 +220,39 @@ impl Sink for Checked<'_> {
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
-        if let Some((_, Some(hasher))) = &mut self.state {
+        if let Some((_, Some(hasher))) = &mut self.verification {
             hasher.update(bytes);
         }
         write(self.context, self.file, offset, bytes)
+    }
+}
+
+/// Writes a part to a file, and hashes it if the checksums of the parts can prove the whole.
+struct PartSink<'a> {
+    context: &'a RunContext<'a>,
+    file: &'a File,
+    hasher: Option<Hasher>,
+    /// The bytes of the part before this offset are already being written to disk.
+    writeback_start: u64,
+}
+
+impl Sink for PartSink<'_> {
+    fn head(&mut self, _: &Head) {}
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
+        write(self.context, self.file, offset, bytes)?;
+        // Without a hasher, the file is read again to verify it, and should stay in the page cache.
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+            let end = offset + bytes.len() as u64;
+            if end - self.writeback_start >= WRITEBACK_BYTES
+                && !self.context.config.transfer.no_sync
+            {
+                local::begin_writing(self.file, self.writeback_start..end);
+                self.writeback_start = end;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -208,35 +260,4 @@ fn write(context: &RunContext, file: &File, offset: u64, bytes: &[u8]) -> Result
     file.write_all_at(bytes, offset)?;
     context.bytes_done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     Ok(())
-}
-
-/// The system is told to begin with the disk whenever as many bytes of a piece have come: whoever waits
-/// for the disk at the end has less to wait for then.
-const WRITE_BEHIND: u64 = 4 << 20;
-
-/// Writes what arrives of a piece, and hashes it on the way where that is of use.
-struct Piece<'a> {
-    context: &'a RunContext<'a>,
-    file: &'a File,
-    hasher: Option<Hasher>,
-    /// Up to where the system has been told to write.
-    begun: u64,
-}
-
-impl Sink for Piece<'_> {
-    fn head(&mut self, _: &Head) {}
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
-        write(self.context, self.file, offset, bytes)?;
-        // Without a hasher, the file is read again to be checked, and had better stay in memory.
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(bytes);
-            let end = offset + bytes.len() as u64;
-            if end - self.begun >= WRITE_BEHIND && !self.context.config.transfer.no_sync {
-                local::begin_writing(self.file, self.begun..end);
-                self.begun = end;
-            }
-        }
-        Ok(())
-    }
 }

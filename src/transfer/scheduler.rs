@@ -1,132 +1,115 @@
-//! The course of a run's transfers: which step comes next, and what follows from one that is done. It is
-//! decided on the caller's thread; the steps themselves are the workers'.
+//! Scheduling the transfers of a run: which job comes next, and what follows from its outcome.
+//!
+//! All state belongs to the caller's thread, so it needs no locks.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashSet, VecDeque},
     mem,
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
 };
 
-use super::{Moved, Mover, RunContext};
 use crate::{
     error::{Cause, Error, Result},
     model::{count::Count, direction::Direction},
     plan::Transfer,
     report::{Event, Progress, Report},
+    transfer::{
+        context::RunContext,
+        job::{Job, LargeId, Outcome, Unpublished},
+        large::LargeTransfer,
+        steps::Transferred,
+    },
     worker_pool::JobSource,
 };
 
-/// One step for a worker.
-pub(super) enum Job<L> {
-    Few(Vec<Transfer>),
-    Begin(u64, Transfer),
-    Piece(u64, Arc<L>, u64),
-    Finish(u64, Arc<L>),
-    Abandon(u64, Arc<L>),
-    /// Gives a batch of whole files their names.
-    Publish(Vec<(Transfer, Moved)>),
-}
+/// The most small objects in one job. Handing a job to a worker costs about as much as a small
+/// file.
+const MAX_JOB_OBJECTS: usize = 16;
 
-pub(super) enum Outcome<L> {
-    /// And whether their bytes had reached the disk.
-    Published(Vec<(Transfer, Result<Moved>)>, Result<()>),
-    /// What has been tried, and what has not because of the failure before it.
-    Few(Vec<(Transfer, Result<Moved>)>, Vec<Transfer>),
-    Begun(u64, Transfer, Result<L>),
-    Piece(u64, Result<()>),
-    Finished(u64, Result<Moved>),
-    Abandoned(u64, Result<()>),
-}
+/// The most bytes of the small objects in one job.
+const MAX_JOB_BYTES: u64 = 1 << 20;
 
-/// How many whole files wait for their names at most, and how many bytes they come to: each batch costs
-/// one `syncfs`, and what waits is fetched again after a crash.
-const BATCH: (usize, u64) = (1_000, 1 << 30);
+/// The most complete downloads that wait to be published. Each batch costs one `syncfs`, but after
+/// a crash, the downloads that waited are repeated.
+const MAX_BATCH_FILES: usize = 1_000;
 
-/// After how many objects in a row, each tried as often as it may be, the server counts as gone: to try all
-/// others as often could take days.
-const LOST: usize = 1_000;
+/// The most bytes of the complete downloads that wait to be published.
+const MAX_BATCH_BYTES: u64 = 1 << 30;
 
-/// How many small objects make one job at most, and how many bytes they come to: handing a job to a
-/// worker costs about as much as a small file does.
-pub(super) const FEW: (usize, u64) = (16, 1 << 20);
+/// The most bytes in flight to and from a server that is near. A single part may exceed it.
+///
+/// Such a server keeps fewer connections busy: eight parts in flight transfer the same bytes with a
+/// quarter less work than 32.
+const MAX_BYTES_IN_FLIGHT_NEAR: u64 = 128 << 20;
 
-/// How many bytes are under way at most, but for a single piece that is larger: more connections than
-/// this keeps busy would only slow each other down, and what they carry is lost if the run is cut off. A
-/// server that is near keeps fewer busy: there, eight pieces move the same bytes with a quarter less work
-/// than 32.
-const UNDER_WAY: (u64, u64) = (128 << 20, 512 << 20);
+/// The most bytes in flight to and from a server that is far. A single part may exceed it.
+///
+/// More connections than this keeps busy would only slow each other down, and their unfinished
+/// parts are lost if the run is interrupted.
+const MAX_BYTES_IN_FLIGHT_FAR: u64 = 512 << 20;
 
-/// How many large objects are cut up at a time. Several, for the system lets only one thread at a time
-/// write to a file.
-const LARGE: usize = 4;
+/// The most large objects to transfer in parts at a time. More than one, because the system lets
+/// only one thread at a time write to a file.
+const MAX_LARGE_TRANSFERS: usize = 4;
 
-/// A large object under way, as the caller's thread sees it.
-struct Large<L> {
-    transfer: Transfer,
-    /// `None` until it has begun.
-    steps: Option<Arc<L>>,
-    pieces: u64,
-    next_piece: u64,
-    under_way: u64,
-    failed: Option<Error>,
-}
+/// After this many network failures in a row, the run gives up. Each object is retried as often as
+/// the configuration allows, so trying all others could take days.
+const MAX_CONSECUTIVE_FAILURES: usize = 1_000;
 
-impl<L> Large<L> {
-    /// About how many bytes each piece has.
-    fn piece_size(&self, direction: Direction) -> u64 {
-        self.transfer.size(direction).div_ceil(self.pieces.max(1))
-    }
-}
-
-pub(super) struct Course<'a, 'c, M: Mover> {
-    context: &'a RunContext<'c>,
-    mover: &'a M,
+/// Decides which job comes next. `H` is the handle of a large transfer.
+pub(super) struct Scheduler<'a, H> {
+    context: &'a RunContext<'a>,
     direction: Direction,
-    pub(super) total: Count,
+    total: Count,
+    /// The transfers that were not started yet.
     waiting: VecDeque<Transfer>,
-    /// What arrived damaged, and is fetched once more.
+    /// The paths of the corrupt downloads that were queued a second time.
     repeated: HashSet<String>,
-    large: BTreeMap<u64, Large<M::Large>>,
-    begun: u64,
-    /// Steps that only wait for a worker: they come before anything new.
-    ready: VecDeque<Job<M::Large>>,
-    /// How many transfers are under way.
-    moving: usize,
-    /// How many bytes are, in the jobs that move any.
-    bytes: u64,
-    /// How many objects in a row the network has failed.
-    lost: usize,
-    /// Whole files that wait for their names.
-    complete: Vec<(Transfer, Moved)>,
+    large: BTreeMap<LargeId, LargeTransfer<H>>,
+    next_id: LargeId,
+    /// Jobs that only wait for a worker. They come before anything new.
+    ready: VecDeque<Job<H>>,
+    /// The number of transfers that were started and have not ended.
+    in_flight: usize,
+    /// The bytes of the small objects and parts in flight.
+    bytes_in_flight: u64,
+    /// The number of objects in a row that failed because of the network.
+    consecutive_failures: usize,
+    /// Complete downloads that wait to be published.
+    unpublished: Vec<Unpublished>,
     report: &'a mut Report,
-    pub(super) on_event: &'a mut dyn FnMut(Event),
+    on_event: &'a mut dyn FnMut(Event),
 }
 
-impl<'a, 'c, M: Mover> Course<'a, 'c, M> {
+impl<'a, H> Scheduler<'a, H> {
+    /// Creates a scheduler for `transfers`, which have the number and size `total`.
     pub(super) fn new(
-        context: &'a RunContext<'c>,
-        mover: &'a M,
-        direction: Direction,
-        transfers: Vec<Transfer>,
+        context: &'a RunContext<'a>,
+        mut transfers: Vec<Transfer>,
+        total: Count,
         report: &'a mut Report,
         on_event: &'a mut dyn FnMut(Event),
-    ) -> Course<'a, 'c, M> {
-        let mut total = Count::default();
-        transfers.iter().for_each(|transfer| total.add(transfer.size(direction)));
-        Course {
+    ) -> Scheduler<'a, H> {
+        let direction = report.direction;
+        // Largest first. Small ones keep their order, so that files of one directory share a job.
+        transfers.sort_by_key(|transfer| match transfer.size(direction) {
+            small if small <= MAX_JOB_BYTES => Reverse(0),
+            large => Reverse(large),
+        });
+        Scheduler {
             context,
-            mover,
             direction,
             total,
             waiting: transfers.into(),
             repeated: HashSet::new(),
             large: BTreeMap::new(),
-            begun: 0,
+            next_id: 0,
             ready: VecDeque::new(),
-            moving: 0,
-            bytes: 0,
-            lost: 0,
-            complete: Vec::new(),
+            in_flight: 0,
+            bytes_in_flight: 0,
+            consecutive_failures: 0,
+            unpublished: Vec::new(),
             report,
             on_event,
         }
@@ -136,244 +119,240 @@ impl<'a, 'c, M: Mover> Course<'a, 'c, M> {
         self.report.fatal.is_some() || self.context.cancel.is_cancelled()
     }
 
-    /// A transfer has ended, well or badly.
-    fn ended(&mut self, transfer: Transfer, moved: Result<Moved>) {
-        self.moving -= 1;
-        if moved.is_ok() {
-            self.lost = 0;
+    fn max_bytes_in_flight(&self) -> u64 {
+        if self.context.client.is_far() {
+            MAX_BYTES_IN_FLIGHT_FAR
+        } else {
+            MAX_BYTES_IN_FLIGHT_NEAR
         }
-        match moved {
-            Ok(moved) if moved.complete.is_some() => {
-                self.complete.push((transfer, moved));
-                let bytes: u64 = self.complete.iter().map(|(_, moved)| moved.bytes).sum();
-                if self.complete.len() >= BATCH.0 || bytes >= BATCH.1 {
-                    self.ready.push_back(Job::Publish(mem::take(&mut self.complete)));
+    }
+
+    /// A part of the large object that has the fewest parts in flight.
+    fn next_part(&mut self) -> Option<Job<H>> {
+        let open = self
+            .large
+            .iter_mut()
+            .filter_map(|(id, large)| large.parts_in_flight().map(|parts| (parts, *id, large)));
+        let (_, id, large) = open.min_by_key(|(parts, ..)| *parts)?;
+        let job = large.next_part(id)?;
+        if let Job::Part { bytes, .. } = &job {
+            self.bytes_in_flight += bytes;
+        }
+        Some(job)
+    }
+
+    fn start_large(&mut self, transfer: Transfer) -> Job<H> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.in_flight += 1;
+        let large = LargeTransfer::new(transfer.clone(), transfer.size(self.direction));
+        self.large.insert(id, large);
+        Job::Start { id, transfer }
+    }
+
+    /// A job for a small object, and for as many more as leave enough for the other workers.
+    fn start_small(&mut self, first: Transfer) -> Job<H> {
+        let share = self.waiting.len() / (4 * self.context.client.limit());
+        let mut bytes = first.size(self.direction);
+        let mut transfers = vec![first];
+        while transfers.len() < share.min(MAX_JOB_OBJECTS)
+            && let Some(next) = self.waiting.front()
+            && bytes.saturating_add(next.size(self.direction)) <= MAX_JOB_BYTES
+        {
+            bytes += next.size(self.direction);
+            transfers.extend(self.waiting.pop_front());
+        }
+        self.in_flight += transfers.len();
+        self.bytes_in_flight += bytes;
+        Job::Small(transfers)
+    }
+
+    fn publish_all(&mut self) -> Job<H> {
+        Job::Publish(mem::take(&mut self.unpublished))
+    }
+
+    /// The downloads that are still unpublished, once no transfer is in flight.
+    fn last_batch(&mut self) -> Option<Job<H>> {
+        let is_last = self.in_flight == 0 && !self.unpublished.is_empty();
+        is_last.then(|| self.publish_all())
+    }
+
+    /// Queues the last job of a large transfer, if it is due.
+    fn queue_last_job(&mut self, id: LargeId) {
+        let is_stopping = self.is_stopping();
+        if let Some(large) = self.large.get_mut(&id) {
+            self.ready.extend(large.last_job(id, is_stopping));
+        }
+    }
+
+    /// A transfer has ended. Its result is final, unless it is a download that has to be published
+    /// or repeated.
+    fn end(&mut self, transfer: Transfer, result: Result<Transferred>) {
+        self.in_flight -= 1;
+        if result.is_ok() {
+            self.consecutive_failures = 0;
+        }
+        match result {
+            Ok(Transferred { complete: Some(complete), bytes, checked }) => {
+                self.unpublished.push(Unpublished { transfer, complete, bytes, checked });
+                let bytes: u64 = self.unpublished.iter().map(|file| file.bytes).sum();
+                if self.unpublished.len() >= MAX_BATCH_FILES || bytes >= MAX_BATCH_BYTES {
+                    let job = self.publish_all();
+                    self.ready.push_back(job);
                 }
             }
-            // What was damaged on its way may well arrive whole the next time.
+            // If the content was corrupted in transit, a second download probably succeeds.
             Err(error)
                 if matches!(error.cause(), Cause::Corrupt(_))
                     && self.repeated.insert(transfer.path().to_owned()) =>
             {
                 self.waiting.push_back(transfer);
             }
-            moved => self.settled(&transfer, moved),
+            result => self.record(&transfer, result),
         }
     }
 
-    fn settled(&mut self, transfer: &Transfer, moved: Result<Moved>) {
-        match moved {
-            Ok(moved) => {
-                self.report.transferred.add(moved.bytes);
-                self.report.unchecked += u64::from(!moved.checked);
-                (self.on_event)(Event::Transferred { path: transfer.path(), bytes: moved.bytes });
+    /// Records the final result of a transfer.
+    fn record(&mut self, transfer: &Transfer, result: Result<Transferred>) {
+        match result {
+            Ok(Transferred { bytes, checked, .. }) => {
+                self.report.transferred.add(bytes);
+                self.report.unchecked += u64::from(!checked);
+                (self.on_event)(Event::Transferred { path: transfer.path(), bytes });
             }
             Err(error) => {
-                let is_lost = matches!(error.cause(), Cause::Network(_));
-                self.lost = if is_lost { self.lost + 1 } else { 0 };
+                let is_network = matches!(error.cause(), Cause::Network(_));
+                self.consecutive_failures =
+                    if is_network { self.consecutive_failures + 1 } else { 0 };
                 self.report.fail(error.of_path(transfer.path()), self.on_event);
             }
         }
-        if self.lost >= LOST && self.report.fatal.is_none() {
-            let why = format!("{LOST} objects in a row were lost: the rest is not tried");
+        if self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES && self.report.fatal.is_none() {
+            let cause = "1,000 requests in a row failed; giving up on the server".to_owned();
             let bucket = self.context.config.bucket.to_string();
-            self.report.fatal = Some(Error::new("reach", bucket, Cause::Network(why)));
+            self.report.fatal = Some(Error::new("reach", bucket, Cause::Network(cause)));
         }
-        self.tick();
+        self.report_progress();
     }
 
-    /// What still waits for a name, once nothing more is coming.
-    fn last_batch(&mut self) -> Option<Job<M::Large>> {
-        let last = self.moving == 0 && !self.complete.is_empty();
-        last.then(|| Job::Publish(mem::take(&mut self.complete)))
-    }
-
-    /// A piece of the large object that has the fewest under way.
-    fn next_piece(&mut self) -> Option<Job<M::Large>> {
-        let open = self
-            .large
-            .iter_mut()
-            .filter(|(_, large)| large.failed.is_none() && large.next_piece < large.pieces);
-        let (id, large) = open.min_by_key(|(_, large)| large.under_way)?;
-        let steps = large.steps.as_ref()?;
-        let index = large.next_piece;
-        large.next_piece += 1;
-        large.under_way += 1;
-        self.bytes += large.piece_size(self.direction);
-        Some(Job::Piece(*id, Arc::clone(steps), index))
-    }
-
-    /// A small object, and as many more as leave enough for the other workers.
-    fn and_a_few_more(&mut self, first: Transfer) -> Vec<Transfer> {
-        let share = self.waiting.len() / (4 * self.limit());
-        let mut bytes = first.size(self.direction);
-        let mut few = vec![first];
-        while few.len() < share.min(FEW.0)
-            && let Some(next) = self.waiting.front()
-            && bytes.saturating_add(next.size(self.direction)) <= FEW.1
-        {
-            bytes += next.size(self.direction);
-            few.extend(self.waiting.pop_front());
-        }
-        self.moving += few.len() - 1;
-        self.bytes += bytes;
-        few
-    }
-
-    /// Readies the last step of a large object, once no piece of it is under way any more.
-    fn wind_up(&mut self, id: u64) {
-        let stopping = self.is_stopping();
-        let Some(large) = self.large.get_mut(&id) else { return };
-        let Some(steps) = &large.steps else { return };
-        if large.under_way > 0 {
-            return;
-        }
-        if large.failed.is_some() || (stopping && large.next_piece < large.pieces) {
-            large.next_piece = large.pieces;
-            large.under_way = 1;
-            self.ready.push_back(Job::Abandon(id, Arc::clone(steps)));
-        } else if large.next_piece == large.pieces {
-            large.under_way = 1;
-            self.ready.push_back(Job::Finish(id, Arc::clone(steps)));
-        }
+    fn report_progress(&mut self) {
+        let done = Count {
+            entries: self.report.transferred.entries,
+            bytes: self.context.bytes_done.load(Ordering::Relaxed),
+        };
+        (self.on_event)(Event::Progress(Progress { done, total: self.total }));
     }
 }
 
-impl<M: Mover> JobSource for Course<'_, '_, M> {
-    type Job = Job<M::Large>;
-    type Outcome = Outcome<M::Large>;
+impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
+    type Job = Job<H>;
+    type Outcome = Outcome<H>;
 
-    fn next(&mut self) -> Option<Self::Job> {
+    fn next(&mut self) -> Option<Job<H>> {
         if self.is_stopping() {
-            let all: Vec<u64> = self.large.keys().copied().collect();
-            all.into_iter().for_each(|id| self.wind_up(id));
+            for (id, large) in &mut self.large {
+                self.ready.extend(large.last_job(*id, true));
+            }
             return self.ready.pop_front().or_else(|| self.last_batch());
         }
         if let Some(job) = self.ready.pop_front() {
             return Some(job);
         }
-        let (near, far) = UNDER_WAY;
-        if self.bytes >= if self.context.client.is_far() { far } else { near } {
+        if self.bytes_in_flight >= self.max_bytes_in_flight() {
             return None;
         }
-        let is_large = |transfer: &Transfer| {
-            transfer.size(self.direction) > self.context.config.transfer.part_size
-        };
-        let next_is_large = self.waiting.front().is_some_and(is_large);
-        if (!next_is_large || self.large.len() >= LARGE)
-            && let Some(piece) = self.next_piece()
+        let part_size = self.context.config.transfer.part_size;
+        let next_is_large =
+            self.waiting.front().is_some_and(|next| next.size(self.direction) > part_size);
+        // Parts come before small objects, and before another large object if there are enough.
+        if (!next_is_large || self.large.len() >= MAX_LARGE_TRANSFERS)
+            && let Some(part) = self.next_part()
         {
-            return Some(piece);
+            return Some(part);
         }
-        let beginning = self.large.values().filter(|large| large.steps.is_none()).count();
-        if next_is_large && beginning >= LARGE {
+        let starting = self.large.values().filter(|large| large.is_starting()).count();
+        if next_is_large && starting >= MAX_LARGE_TRANSFERS {
             return None;
         }
-        let Some(transfer) = self.waiting.pop_front() else { return self.last_batch() };
-        self.moving += 1;
-        if !next_is_large {
-            return Some(Job::Few(self.and_a_few_more(transfer)));
+        match self.waiting.pop_front() {
+            None => self.last_batch(),
+            Some(transfer) if next_is_large => Some(self.start_large(transfer)),
+            Some(transfer) => Some(self.start_small(transfer)),
         }
-        let id = self.begun;
-        self.begun += 1;
-        let large = Large {
-            transfer: transfer.clone(),
-            steps: None,
-            pieces: 0,
-            next_piece: 0,
-            under_way: 0,
-            failed: None,
-        };
-        self.large.insert(id, large);
-        Some(Job::Begin(id, transfer))
     }
 
     fn limit(&self) -> usize {
         self.context.client.limit()
     }
 
-    fn done(&mut self, outcome: Self::Outcome) {
+    fn done(&mut self, outcome: Outcome<H>) {
         match outcome {
-            Outcome::Published(batch, synced) => {
-                for (transfer, moved) in batch {
-                    self.settled(&transfer, moved);
-                }
-                // No file of this run gets its name any more.
-                if let Err(error) = synced {
-                    self.report.fatal.get_or_insert(error);
-                }
-            }
-            Outcome::Few(tried, left) => {
-                self.moving -= left.len();
-                for transfer in left {
-                    self.bytes -= transfer.size(self.direction);
+            Outcome::Small { results, untried } => {
+                self.in_flight -= untried.len();
+                for transfer in untried {
+                    self.bytes_in_flight -= transfer.size(self.direction);
                     self.waiting.push_back(transfer);
                 }
-                for (transfer, moved) in tried {
-                    self.bytes -= transfer.size(self.direction);
-                    self.ended(transfer, moved);
+                for (transfer, result) in results {
+                    self.bytes_in_flight -= transfer.size(self.direction);
+                    self.end(transfer, result);
                 }
             }
-            Outcome::Begun(id, _, Ok(steps)) => {
+            Outcome::Started { id, result: Ok(started) } => {
                 if let Some(large) = self.large.get_mut(&id) {
-                    large.pieces = self.mover.pieces(&steps);
-                    large.steps = Some(Arc::new(steps));
+                    large.start(started);
                 }
             }
-            Outcome::Begun(id, transfer, Err(error)) => {
-                self.large.remove(&id);
-                self.ended(transfer, Err(error));
-            }
-            Outcome::Piece(id, outcome) => {
-                if let Some(large) = self.large.get_mut(&id) {
-                    large.under_way -= 1;
-                    self.bytes -= large.piece_size(self.direction);
-                    if let Err(error) = outcome
-                        && large.failed.is_none()
-                    {
-                        if error.is_fatal() {
-                            self.report.fail(error.clone(), self.on_event);
-                        }
-                        large.failed = Some(error);
-                    }
-                }
-                self.wind_up(id);
-                self.tick();
-            }
-            Outcome::Finished(id, moved) => {
-                if let Some(large) = self.large.get_mut(&id) {
-                    large.under_way -= 1;
-                    match moved {
-                        Ok(moved) => {
-                            if let Some(large) = self.large.remove(&id) {
-                                self.ended(large.transfer, Ok(moved));
-                            }
-                        }
-                        Err(error) => {
-                            large.failed = Some(error);
-                            self.wind_up(id);
-                        }
-                    }
-                }
-            }
-            Outcome::Abandoned(id, abandoned) => {
+            Outcome::Started { id, result: Err(error) } => {
                 if let Some(large) = self.large.remove(&id) {
-                    let error = large.failed.unwrap_or_else(Error::interrupted);
-                    self.ended(large.transfer, Err(error));
+                    self.end(large.transfer, Err(error));
                 }
-                if let Err(error) = abandoned {
+            }
+            Outcome::Part { id, bytes, result } => {
+                self.bytes_in_flight -= bytes;
+                if let Some(large) = self.large.get_mut(&id)
+                    && let Some(error) = large.record_part(result)
+                    && error.is_fatal()
+                {
+                    // Stops the run now, not only after the abort.
                     self.report.fail(error, self.on_event);
+                }
+                self.queue_last_job(id);
+                self.report_progress();
+            }
+            Outcome::Completed { id, result: Ok(transferred) } => {
+                if let Some(large) = self.large.remove(&id) {
+                    self.end(large.transfer, Ok(transferred));
+                }
+            }
+            Outcome::Completed { id, result: Err(error) } => {
+                if let Some(large) = self.large.get_mut(&id) {
+                    large.fail_completion(error);
+                }
+                self.queue_last_job(id);
+            }
+            Outcome::Aborted { id, error, result } => {
+                if let Some(large) = self.large.remove(&id) {
+                    self.end(large.transfer, Err(error));
+                }
+                if let Err(error) = result {
+                    self.report.fail(error, self.on_event);
+                }
+            }
+            Outcome::Published { results, flushed } => {
+                for (transfer, result) in results {
+                    self.record(&transfer, result);
+                }
+                // The content of later downloads may be lost as well: none of them is renamed.
+                if let Err(error) = flushed {
+                    self.report.fatal.get_or_insert(error);
                 }
             }
         }
     }
 
     fn tick(&mut self) {
-        let done = Count {
-            entries: self.report.transferred.entries,
-            bytes: self.context.bytes_done.load(Ordering::Relaxed),
-        };
-        (self.on_event)(Event::Progress(Progress { done, total: self.total }));
+        self.report_progress();
     }
 }
 
@@ -387,7 +366,7 @@ mod tests {
         time::Duration,
     };
 
-    use super::{super::perform, *};
+    use super::*;
     use crate::{
         cancel::Cancel,
         config::Config,
@@ -395,66 +374,69 @@ mod tests {
         model::{entry::Object, etag::ETag, time::Timestamp},
         plan::Reason,
         s3::{Access, AccessOptions, Client, Env, ListFrom},
+        transfer::{steps::Steps, worker},
     };
 
-    const PIECE: u64 = 16 << 20;
+    const PART_SIZE: u64 = 16 << 20;
 
-    /// Moves nothing, and fails where the path or the size says so.
-    struct Still;
+    /// Transfers nothing. Paths that end with 7 fail.
+    struct FakeSteps;
 
-    impl Still {
-        fn moved(path: &str, bytes: u64) -> Result<Moved> {
-            let lost = || Error::new("download", path, Cause::Network("lost".to_owned()));
-            let moved = Moved { bytes, checked: true, complete: None };
-            (!path.ends_with('7')).then_some(moved).ok_or_else(lost)
+    impl FakeSteps {
+        fn result(path: &str, bytes: u64) -> Result<Transferred> {
+            let error = || Error::new("download", path, Cause::Network("lost".to_owned()));
+            let transferred = Transferred { bytes, checked: true, complete: None };
+            (!path.ends_with('7')).then_some(transferred).ok_or_else(error)
         }
     }
 
-    impl Mover for Still {
-        type Large = Transfer;
+    impl Steps for FakeSteps {
+        type Handle = Transfer;
 
-        fn whole(&self, transfer: &Transfer, _: &mut ParentCache) -> Result<Moved> {
-            Still::moved(transfer.path(), transfer.size(Direction::Restore))
+        fn small(&self, transfer: &Transfer, _: &mut ParentCache) -> Result<Transferred> {
+            FakeSteps::result(transfer.path(), transfer.size(Direction::Restore))
         }
 
-        fn begin(&self, transfer: &Transfer) -> Result<Transfer> {
+        fn start(&self, transfer: &Transfer) -> Result<Transfer> {
             Ok(transfer.clone())
         }
 
-        fn pieces(&self, large: &Transfer) -> u64 {
-            large.size(Direction::Restore) / PIECE
+        fn part_count(&self, large: &Transfer) -> u64 {
+            large.size(Direction::Restore) / PART_SIZE
         }
 
-        fn piece(&self, large: &Transfer, index: u64) -> Result<()> {
-            if index == 1 { Still::moved(large.path(), PIECE).map(drop) } else { Ok(()) }
+        fn part(&self, large: &Transfer, index: u64) -> Result<()> {
+            if index == 1 { FakeSteps::result(large.path(), PART_SIZE).map(drop) } else { Ok(()) }
         }
 
-        fn finish(&self, large: &Transfer) -> Result<Moved> {
-            Still::moved(large.path(), large.size(Direction::Restore))
+        fn complete(&self, large: &Transfer) -> Result<Transferred> {
+            FakeSteps::result(large.path(), large.size(Direction::Restore))
         }
 
-        fn abandon(&self, _: &Transfer) -> Result<()> {
+        fn abort(&self, _: &Transfer) -> Result<()> {
             Ok(())
         }
     }
 
     fn bytes(jobs: &[Job<Transfer>]) -> u64 {
         let bytes = |job: &Job<Transfer>| match job {
-            Job::Few(few) => few.iter().map(|transfer| transfer.size(Direction::Restore)).sum(),
-            Job::Piece(..) => PIECE,
+            Job::Small(transfers) => {
+                transfers.iter().map(|transfer| transfer.size(Direction::Restore)).sum()
+            }
+            Job::Part { .. } => PART_SIZE,
             _ => 0,
         };
         jobs.iter().map(bytes).sum()
     }
 
-    /// A server that takes long to answer, once: an empty listing.
+    /// A server that responds once, slowly, with an empty listing.
     fn far_server() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let asked = BufReader::new(&stream).lines().map(|line| line.unwrap());
-            asked.take_while(|line| !line.is_empty()).for_each(drop);
+            let request = BufReader::new(&stream).lines().map(|line| line.unwrap());
+            request.take_while(|line| !line.is_empty()).for_each(drop);
             thread::sleep(Duration::from_millis(30));
             let page = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
             write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len())
@@ -463,8 +445,8 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_bytes_are_under_way_and_only_so_many_objects_cut_up() {
-        for (is_far, most) in [(false, 128 << 20), (true, 512 << 20)] {
+    fn bytes_in_flight_and_large_transfers_are_limited() {
+        for (is_far, limit) in [(false, 128 << 20), (true, 512 << 20)] {
             let options = AccessOptions {
                 endpoint: Some(far_server()),
                 unsigned: true,
@@ -483,18 +465,17 @@ mod tests {
             client.start_phase(512);
             assert_eq!(client.is_far(), is_far);
             let root = Root::open(dir.path()).unwrap();
-            let moved = AtomicU64::new(0);
             let context = RunContext {
                 config: &config,
                 client: &client,
                 root: &root,
                 cancel: &cancel,
-                bytes_done: moved,
+                bytes_done: AtomicU64::new(0),
             };
 
-            // Cut up, as large as can be in one, and small.
-            let sizes = (2..32).rev().map(|pieces| pieces * PIECE);
-            let sizes = sizes.chain([PIECE; 60]).chain([1_000; 2_000]);
+            // Large ones, then the largest that are not transferred in parts, then small ones.
+            let sizes = (2..32).rev().map(|parts| parts * PART_SIZE);
+            let sizes = sizes.chain([PART_SIZE; 60]).chain([1_000; 2_000]);
             let transfers = sizes.enumerate().map(|(n, size)| {
                 let modified = Timestamp::from_secs(0);
                 let path = format!("{n}").into();
@@ -502,45 +483,44 @@ mod tests {
                 Transfer { reason: Reason::Missing, file: None, object }
             });
             let mut report = Report::new(Direction::Restore, Count::default(), Vec::new());
-            let mut silent = |_: Event| {};
-            let transfers = transfers.collect();
-            let mut course = Course::new(
+            let mut on_event = |_: Event| {};
+            let mut scheduler = Scheduler::new(
                 &context,
-                &Still,
-                Direction::Restore,
-                transfers,
+                transfers.collect(),
+                Count::default(),
                 &mut report,
-                &mut silent,
+                &mut on_event,
             );
             let mut random = fastrand::Rng::with_seed(1);
-            let mut busy = Vec::new();
-            let (mut peak, mut most_cut_up) = (0, 0);
+            let mut jobs = Vec::new();
+            let (mut max_bytes, mut max_large) = (0, 0);
             loop {
-                // More than there are workers for: nothing but the course itself sets a limit.
-                let before = bytes(&busy);
-                if let Some(job) = course.next() {
-                    busy.push(job);
-                    let after = bytes(&busy);
-                    assert!(after == before || before < most, "{after}");
-                    peak = after.max(peak);
-                    let is_cut_up = |large: &&Large<_>| {
-                        large.failed.is_none()
-                            && (large.steps.is_none() || large.next_piece < large.pieces)
+                // There is no limit of workers here, so only the scheduler itself sets limits.
+                let before = bytes(&jobs);
+                if let Some(job) = scheduler.next() {
+                    jobs.push(job);
+                    let after = bytes(&jobs);
+                    assert!(after == before || before < limit, "{after}");
+                    max_bytes = after.max(max_bytes);
+                    let has_parts_left = |large: &&LargeTransfer<_>| {
+                        large.is_starting() || large.parts_in_flight().is_some()
                     };
-                    most_cut_up = course.large.values().filter(is_cut_up).count().max(most_cut_up);
-                } else if busy.is_empty() {
+                    let large = scheduler.large.values().filter(has_parts_left).count();
+                    max_large = large.max(max_large);
+                } else if jobs.is_empty() {
                     break;
                 } else {
-                    let job = busy.swap_remove(random.usize(..busy.len()));
-                    course.done(perform(&context, &Still, job));
+                    let job = jobs.swap_remove(random.usize(..jobs.len()));
+                    scheduler.done(worker::execute(&context, &FakeSteps, job));
                 }
             }
-            assert!((most..most + PIECE).contains(&peak), "{peak}");
-            assert_eq!(most_cut_up, 4);
-            // All were tried, whatever became of the others.
-            let report = &course.report;
+            assert!((limit..limit + PART_SIZE).contains(&max_bytes), "{max_bytes}");
+            assert_eq!(max_large, 4);
+            // A failure does not keep the others from being tried.
+            let report = &scheduler.report;
             assert_eq!((report.transferred.entries, report.failed), (1_881, 209));
-            assert_eq!((course.bytes, course.moving, course.large.len()), (0, 0, 0));
+            assert_eq!((scheduler.bytes_in_flight, scheduler.in_flight), (0, 0));
+            assert!(scheduler.large.is_empty());
         }
     }
 }

@@ -1,0 +1,128 @@
+//! The phases of a large transfer.
+//!
+//! | phase | next phase |
+//! | --- | --- |
+//! | starting | transferring |
+//! | transferring, all parts done | completing |
+//! | transferring, a part fails | failing |
+//! | transferring, the run stops | aborting |
+//! | failing, no part in flight | aborting |
+//! | completing fails | failing |
+
+use std::sync::Arc;
+
+use crate::{
+    error::{Error, Result},
+    plan::Transfer,
+    transfer::job::{Job, LargeId, Started},
+};
+
+/// A large transfer, as the scheduler sees it. `H` is its handle.
+pub(super) struct LargeTransfer<H> {
+    pub transfer: Transfer,
+    /// The size of the object.
+    size: u64,
+    phase: Phase<H>,
+}
+
+enum Phase<H> {
+    /// The start job is in flight.
+    Starting,
+    /// Parts are in flight or wait for a worker.
+    Transferring { handle: Arc<H>, part_count: u64, next_part: u64, in_flight: u64 },
+    /// A part or the completion failed. The parts in flight finish before the abort.
+    Failing { handle: Arc<H>, in_flight: u64, error: Error },
+    /// The complete job waits for a worker or is in flight.
+    Completing { handle: Arc<H> },
+    /// The abort job waits for a worker or is in flight.
+    Aborting,
+}
+
+impl<H> LargeTransfer<H> {
+    pub(super) fn new(transfer: Transfer, size: u64) -> LargeTransfer<H> {
+        LargeTransfer { transfer, size, phase: Phase::Starting }
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Starting)
+    }
+
+    /// The start job has succeeded.
+    pub(super) fn start(&mut self, started: Started<H>) {
+        let Started { handle, part_count } = started;
+        self.phase = Phase::Transferring { handle, part_count, next_part: 0, in_flight: 0 };
+    }
+
+    /// The number of parts in flight, if there are others that wait for a worker.
+    pub(super) fn parts_in_flight(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Transferring { part_count, next_part, in_flight, .. } => {
+                (next_part < part_count).then_some(in_flight)
+            }
+            _ => None,
+        }
+    }
+
+    /// The job for the next part, if there is one.
+    pub(super) fn next_part(&mut self, id: LargeId) -> Option<Job<H>> {
+        match &mut self.phase {
+            Phase::Transferring { handle, part_count, next_part, in_flight }
+                if *next_part < *part_count =>
+            {
+                let (handle, index) = (Arc::clone(handle), *next_part);
+                *next_part += 1;
+                *in_flight += 1;
+                Some(Job::Part { id, handle, index, bytes: self.size.div_ceil(*part_count) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Records the result of a part. Returns its error, if it is the first of this transfer.
+    pub(super) fn record_part(&mut self, result: Result<()>) -> Option<Error> {
+        match (&mut self.phase, result) {
+            (Phase::Transferring { handle, in_flight, .. }, Err(error)) => {
+                let (handle, in_flight) = (Arc::clone(handle), *in_flight - 1);
+                self.phase = Phase::Failing { handle, in_flight, error: error.clone() };
+                Some(error)
+            }
+            (Phase::Transferring { in_flight, .. } | Phase::Failing { in_flight, .. }, _) => {
+                *in_flight -= 1;
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Records that the complete job failed.
+    pub(super) fn fail_completion(&mut self, error: Error) {
+        if let Phase::Completing { handle } = &self.phase {
+            self.phase = Phase::Failing { handle: Arc::clone(handle), in_flight: 0, error };
+        }
+    }
+
+    /// The last job, once no part is in flight: it completes or aborts the transfer. If the run is
+    /// stopping, a transfer with parts that were not started is aborted.
+    pub(super) fn last_job(&mut self, id: LargeId, is_stopping: bool) -> Option<Job<H>> {
+        match &self.phase {
+            Phase::Transferring { handle, part_count, next_part, in_flight: 0 }
+                if next_part == part_count =>
+            {
+                let handle = Arc::clone(handle);
+                self.phase = Phase::Completing { handle: Arc::clone(&handle) };
+                Some(Job::Complete { id, handle })
+            }
+            Phase::Transferring { handle, in_flight: 0, .. } if is_stopping => {
+                let (handle, error) = (Arc::clone(handle), Error::interrupted());
+                self.phase = Phase::Aborting;
+                Some(Job::Abort { id, handle, error })
+            }
+            Phase::Failing { handle, in_flight: 0, error } => {
+                let (handle, error) = (Arc::clone(handle), error.clone());
+                self.phase = Phase::Aborting;
+                Some(Job::Abort { id, handle, error })
+            }
+            _ => None,
+        }
+    }
+}
