@@ -126,3 +126,89 @@ impl<H> LargeTransfer<H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Reason;
+
+    fn transferring(part_count: u64) -> LargeTransfer<()> {
+        let transfer = Transfer { reason: Reason::Missing, file: None, object: None };
+        let mut large = LargeTransfer::new(transfer, 100);
+        large.start(Started { handle: Arc::new(()), part_count });
+        large
+    }
+
+    fn error(subject: &str) -> Error {
+        Error::new("upload", subject, std::io::Error::other("broken"))
+    }
+
+    fn assert_aborts(job: Option<Job<()>>, because_of: &str) {
+        let Some(Job::Abort { error, .. }) = job else { panic!("no abort") };
+        assert_eq!(error.to_string(), because_of);
+    }
+
+    #[test]
+    fn failed_part_lets_parts_in_flight_finish_before_the_abort() {
+        let mut large = transferring(4);
+        for index in 0..3 {
+            let Some(Job::Part { index: next, bytes: 25, .. }) = large.next_part(0) else {
+                panic!("no part")
+            };
+            assert_eq!(next, index);
+        }
+        assert_eq!(large.parts_in_flight(), Some(3));
+        assert!(large.record_part(Err(error("first"))).is_some());
+        // No further part is started.
+        assert!(large.next_part(0).is_none() && large.parts_in_flight().is_none());
+        assert!(large.last_job(0, true).is_none());
+        assert!(large.record_part(Err(error("second"))).is_none());
+        assert!(large.last_job(0, true).is_none());
+        assert!(large.record_part(Ok(())).is_none());
+        assert_aborts(large.last_job(0, false), "upload first: broken");
+        assert!(large.last_job(0, true).is_none(), "aborted twice");
+    }
+
+    #[test]
+    fn completion_follows_the_last_part_even_if_the_run_is_stopping() {
+        for is_stopping in [false, true] {
+            let mut large = transferring(2);
+            assert!(large.next_part(0).is_some() && large.next_part(0).is_some());
+            assert_eq!(large.parts_in_flight(), None, "no part is left");
+            large.record_part(Ok(()));
+            assert!(large.last_job(0, is_stopping).is_none());
+            large.record_part(Ok(()));
+            assert!(matches!(large.last_job(0, is_stopping), Some(Job::Complete { .. })));
+            assert!(large.last_job(0, is_stopping).is_none(), "completed twice");
+        }
+    }
+
+    #[test]
+    fn stopping_run_aborts_a_transfer_with_parts_left() {
+        let mut large = transferring(2);
+        assert!(large.next_part(0).is_some());
+        assert!(large.last_job(0, true).is_none());
+        large.record_part(Ok(()));
+        assert!(large.last_job(0, false).is_none());
+        assert_aborts(large.last_job(0, true), "interrupted");
+        assert!(large.next_part(0).is_none());
+    }
+
+    #[test]
+    fn stopping_run_aborts_a_transfer_once_its_start_is_done() {
+        let mut large = LargeTransfer::new(transferring(1).transfer, 100);
+        assert!(large.is_starting() && large.last_job(0, true).is_none());
+        large.start(Started { handle: Arc::new(()), part_count: 1 });
+        assert_aborts(large.last_job(0, true), "interrupted");
+    }
+
+    #[test]
+    fn failed_completion_aborts_the_transfer() {
+        let mut large = transferring(1);
+        assert!(large.next_part(0).is_some());
+        large.record_part(Ok(()));
+        assert!(large.last_job(0, false).is_some());
+        large.fail_completion(error("a"));
+        assert_aborts(large.last_job(0, false), "upload a: broken");
+    }
+}
