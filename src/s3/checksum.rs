@@ -1,4 +1,4 @@
-//! Checksums as S3 knows them: computed here, sent along, and checked by the server; or the other way.
+//! Computing the checksums of S3.
 
 use std::{fmt, str::FromStr};
 
@@ -8,13 +8,13 @@ use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// The checksum algorithms of S3 that speak for a whole object
+/// A checksum algorithm of S3
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
-    /// None of these is sent but `Content-MD5`, for stores that know nothing else.
+    /// No checksum, only `Content-MD5`: for stores that support nothing else.
     None,
-    /// CRC-64/NVME: what S3 itself uses by default, and the cheapest.
+    /// CRC-64/NVME: the default of S3, and the fastest.
     #[default]
     Crc64Nvme,
     /// CRC-32.
@@ -28,11 +28,11 @@ pub enum Checksum {
 }
 
 impl Checksum {
-    /// All that can be computed, cheapest first.
+    /// All algorithms, fastest first.
     pub(crate) const ALL: [Checksum; 5] =
         [Checksum::Crc64Nvme, Checksum::Crc32c, Checksum::Crc32, Checksum::Sha1, Checksum::Sha256];
 
-    /// The header that carries its value.
+    /// The header for the value. `None` for no checksum.
     pub(crate) fn header(self) -> Option<&'static str> {
         match self {
             Checksum::None => None,
@@ -56,13 +56,13 @@ impl Checksum {
         }
     }
 
-    /// Whether the checksum of a multipart upload can be that of the whole object: so it is with the
-    /// CRCs, while the hashes only come as a hash of the parts' hashes.
+    /// Whether the checksum of a multipart upload is that of the whole object. This is so for the
+    /// CRCs; the hashes are only available as a hash of the hashes of the parts.
     pub(crate) fn spans_parts(self) -> bool {
         self.crc().is_some()
     }
 
-    /// The CRC that it is, and how many bytes that has.
+    /// The CRC algorithm and its width in bytes. `None` for hashes.
     fn crc(self) -> Option<(CrcAlgorithm, usize)> {
         match self {
             Checksum::Crc64Nvme => Some((CrcAlgorithm::Crc64Nvme, 8)),
@@ -72,12 +72,12 @@ impl Checksum {
         }
     }
 
-    /// The checksum of a whole, given those of its pieces with their lengths in bytes: only a CRC's can be
-    /// told from these.
-    pub(crate) fn combine(self, pieces: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
+    /// Computes the checksum of a whole from those of its parts, given with their lengths in bytes.
+    /// `None` for hashes, where this is impossible.
+    pub(crate) fn combine(self, parts: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
         let (crc, width) = self.crc()?;
         let number = |digest: &[u8]| digest.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        let whole = pieces
+        let whole = parts
             .iter()
             .map(|(digest, len)| (number(digest), *len))
             .reduce(|(sum, _), (next, len)| (crc_fast::checksum_combine(crc, sum, next, len), len));
@@ -94,7 +94,10 @@ impl FromStr for Checksum {
             .chain(Checksum::ALL)
             .find(|algorithm| algorithm.name().eq_ignore_ascii_case(text))
             .ok_or_else(|| {
-                format!("'{text}' is not a checksum algorithm: none, crc64nvme, crc32, crc32c, sha1, sha256")
+                format!(
+                    "'{text}' is not a checksum algorithm: none, crc64nvme, crc32, crc32c, sha1, \
+                     sha256"
+                )
             })
     }
 }
@@ -105,7 +108,7 @@ impl fmt::Display for Checksum {
     }
 }
 
-/// A checksum in the making.
+/// Computes a digest incrementally.
 #[derive(Clone)]
 pub(crate) enum Hasher {
     None,
@@ -139,7 +142,7 @@ impl Hasher {
         }
     }
 
-    /// The digest, in network byte order.
+    /// The digest, most significant byte first.
     pub(crate) fn finish(self) -> Vec<u8> {
         match self {
             Hasher::None => Vec::new(),
@@ -164,9 +167,9 @@ pub(crate) fn hex(digest: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The check values of the CRC catalogue, and the digests of RFC 1321, FIPS 180.
+    /// The check values of the CRC catalogue, and digests as of RFC 1321 and FIPS 180.
     #[test]
-    fn digests_of_the_check_string() {
+    fn digests_of_the_check_string_are_right() {
         let cases = [
             (Checksum::Crc64Nvme, "ae8b14860a799888"),
             (Checksum::Crc32, "cbf43926"),
@@ -181,12 +184,12 @@ mod tests {
             assert_eq!(hex(&hasher.finish()), expected, "{algorithm}");
             assert_eq!(algorithm.name().to_lowercase().parse(), Ok(algorithm));
 
-            let piece = |bytes: &[u8]| {
+            let part = |bytes: &[u8]| {
                 let mut hasher = Hasher::new(algorithm);
                 hasher.update(bytes);
                 (hasher.finish(), bytes.len() as u64)
             };
-            let whole = algorithm.combine(&[piece(b"12"), piece(b"3456"), piece(b"789")]);
+            let whole = algorithm.combine(&[part(b"12"), part(b"3456"), part(b"789")]);
             let is_crc = algorithm.spans_parts().then_some(expected);
             assert_eq!(whole.as_deref().map(hex).as_deref(), is_crc, "{algorithm}");
         }

@@ -9,7 +9,7 @@ use crate::s3::checksum::Checksum;
 pub(crate) struct ClientOptions {
     /// The most idle connections to keep: one for each worker.
     pub max_connections: usize,
-    /// How often to retry a failed request.
+    /// How often a failed request is retried.
     pub retries: u32,
     /// How long establishing a connection may take.
     pub connect_timeout: Duration,
@@ -17,6 +17,6 @@ pub(crate) struct ClientOptions {
     pub stall_timeout: Duration,
     /// The checksum to send with every upload.
     pub checksum: Checksum,
-    /// Whether to leave the content of uploads out of the signature over http too.
+    /// Whether to leave the content of uploads out of the signature over http, too.
     pub unsigned_payload: bool,
 }

@@ -1,23 +1,23 @@
-//! How large objects are cut up.
+//! The sizes and ranges of the parts of large objects.
 
 use std::ops::Range;
 
-/// The smallest part of a multipart upload but the last, and the largest
+/// The smallest part of a multipart upload except the last, in bytes
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 pub const MIN_PART_SIZE: u64 = 5 << 20;
-/// See [`MIN_PART_SIZE`].
+/// The largest part of a multipart upload, in bytes.
 pub const MAX_PART_SIZE: u64 = 5 << 30;
 /// The most parts of a multipart upload.
 pub const MAX_PARTS: u64 = 10_000;
 
-/// The size of the parts of an object of `size` bytes: the `wanted` one or, where 10,000 of these
-/// would not do, the smallest whole number of MiB that does. All in bytes.
+/// The size of the parts of an object of `size` bytes: `wanted` or, if the object would then have
+/// more than 10,000 parts, the smallest whole number of MiB that avoids this. All in bytes.
 pub fn part_size(size: u64, wanted: u64) -> u64 {
     let least = size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20);
     wanted.clamp(MIN_PART_SIZE, MAX_PART_SIZE).max(least)
 }
 
-/// The byte range of part `index` (from 0 on), and nothing beyond the last.
+/// The byte range of part `index` (from 0). Empty for an index after the last part.
 pub(crate) fn part_range(size: u64, part_size: u64, index: u64) -> Range<u64> {
     let start = (index * part_size).min(size);
     start..(start + part_size).min(size)
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_object_needs_more_parts_than_there_may_be() {
+    fn no_object_has_more_than_10000_parts() {
         let mib = 1 << 20;
         assert_eq!(part_size(1 << 30, 16 * mib), 16 * mib);
         assert_eq!(part_size(5 << 40, 16 * mib), 525 * mib);
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ranges_of_the_parts_are_the_whole() {
+    fn part_ranges_cover_the_whole_object() {
         for size in [1u64, 9, 10, 11, 25] {
             let count = size.div_ceil(10);
             let ranges: Vec<_> = (0..count).map(|n| part_range(size, 10, n)).collect();

@@ -48,7 +48,7 @@ fn redirect_to_another_host_is_an_error_that_names_the_host() {
     world.store().fault(Fault::on("*").status(308, "").header("location", elsewhere));
     let run = world.expect(1, "backup dir BUCKET --yes");
     run.assert_says(
-        "the server responded with 308: ask https://store.example.net/bucket instead\n",
+        "the server responded with 308: redirect to https://store.example.net/bucket, which is not followed; change the endpoint\n",
     );
     assert_eq!(world.store().requests().len(), 1);
 }
@@ -447,7 +447,7 @@ fn unreachable_proxy_is_named_in_the_error() {
         let mut command = s3keep(&world, "backup dir BUCKET --mock --retries 0");
         run(command.env("http_proxy", "http://127.0.0.1:9").envs(vars.iter().copied()))
     };
-    backup(&[]).assert_says(&format!("{} by the proxy: connection refused", world.endpoint()));
+    backup(&[]).assert_says(&format!("{} through the proxy: connection refused", world.endpoint()));
     assert_eq!(backup(&[("NO_PROXY", "127.0.0.1")]).code, 0);
 }
 

@@ -305,7 +305,7 @@ fn download_without_content_length_must_have_the_listed_size() {
     }
     world.store().fault(chunks(&[&body[..], b"x"].concat(), true));
     let run = world.expect(2, "restore BUCKET never --yes");
-    run.assert_says("download a: the object is longer than it was listed");
+    run.assert_says("download a: the object is longer than its listed size");
     assert!(files(&world.path("never")).is_empty());
 }
 

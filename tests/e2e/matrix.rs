@@ -98,7 +98,7 @@ const LIST: [&Request; 4] = [
 ];
 const PUT: &Request = &request(Backup, "PutObject", "changed", "upload changed: ", any);
 const CREATE: &Request =
-    &request(Backup, "CreateMultipartUpload", "large", "begin upload of large: ", any);
+    &request(Backup, "CreateMultipartUpload", "large", "start upload of large: ", any);
 const PART: &Request = &request(Backup, "UploadPart", "large", "upload large: ", is_last_part);
 const COMPLETE: &Request =
     &request(Backup, "CompleteMultipartUpload", "large", "complete upload of large: ", any);
@@ -113,8 +113,9 @@ const DELETE_ONE: &Request = &request(Backup, "DeleteObject", "go\tne", "delete 
 const GET: &Request = &request(Restore, "GetObject", "changed", "download changed: ", any);
 const GET_RANGE: &Request =
     &request(Restore, "GetObject", "large", "download large: ", is_last_range);
-const HEAD: &Request = &request(Verify, "HeadObject", "changed", "look at changed: ", any);
-const HEAD_LARGE: &Request = &request(Restore, "HeadObject", "large", "look at large: ", any);
+const HEAD: &Request = &request(Verify, "HeadObject", "changed", "read metadata of changed: ", any);
+const HEAD_LARGE: &Request =
+    &request(Restore, "HeadObject", "large", "read metadata of large: ", any);
 
 const ENTRIES: [&Request; 10] =
     [PUT, CREATE, PART, COMPLETE, DELETE_MANY, DELETE_ONE, GET, GET_RANGE, HEAD, HEAD_LARGE];
@@ -276,9 +277,21 @@ fn truncated_responses_are_retried_then_reported() {
 fn stalled_responses_are_retried_then_reported() {
     const STALL: fn(Fault) -> Fault = |fault| fault.stall_body(100, None);
     check_rows(&[
-        row(STALLED, STALL, &LIST, Success, NoChange("stands still")),
-        row(STALLED, STALL, &[CREATE, DELETE_MANY], Success, EntryFails("stands still")),
-        row(STALLED, STALL, &[COMPLETE, GET, GET_RANGE], Success, EntryFails("stands still")),
+        row(STALLED, STALL, &LIST, Success, NoChange("the connection is stalled")),
+        row(
+            STALLED,
+            STALL,
+            &[CREATE, DELETE_MANY],
+            Success,
+            EntryFails("the connection is stalled"),
+        ),
+        row(
+            STALLED,
+            STALL,
+            &[COMPLETE, GET, GET_RANGE],
+            Success,
+            EntryFails("the connection is stalled"),
+        ),
     ]);
 }
 
