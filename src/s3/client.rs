@@ -131,19 +131,19 @@ impl Client {
             && !self.bucket.ends_with("--x-s3")
     }
 
-    /// Something begins that has at most `workers` requests under way.
+    /// Starts a phase that has at most `workers` requests in flight.
     pub(crate) fn start_phase(&self, workers: usize) {
         self.throttle.start_phase(workers);
     }
 
-    /// How many requests should be under way at most, as the server has it.
+    /// The most requests that should be in flight at the moment.
     pub(crate) fn limit(&self) -> usize {
         self.throttle.limit()
     }
 
-    /// Whether the server takes long to answer because of the way there.
-    pub(crate) fn is_far(&self) -> bool {
-        self.throttle.is_far()
+    /// Whether latency, not the load of the server, determines how long requests take.
+    pub(crate) fn is_latency_bound(&self) -> bool {
+        self.throttle.is_latency_bound()
     }
 
     /// Does `work`. Once a stop is asked for, gives it [`GRACE`] to come to its end, and then breaks the
@@ -182,17 +182,18 @@ impl Client {
         let (mut failed, mut refused) = (0, 0);
         loop {
             self.cancel.check()?;
-            let turn = self.throttle.turn(&self.cancel);
+            let permit = self.throttle.acquire(&self.cancel);
             let sent = Instant::now();
             let cause = match attempt() {
                 Ok(done) => {
-                    self.throttle.went_well();
+                    self.throttle.on_success();
                     return Ok(done);
                 }
                 Err(cause) => cause,
             };
-            drop(turn);
-            let gave_way = cause.is_throttling() && self.throttle.slow_down(sent, Instant::now());
+            drop(permit);
+            let gave_way =
+                cause.is_throttling() && self.throttle.on_throttled(sent, Instant::now());
             // Whoever shuts the connections down makes every request fail, in some way or other.
             self.cancel.check()?;
             let patience = self.retries.saturating_mul(PATIENCE);
@@ -391,7 +392,7 @@ impl Client {
         let before = SystemTime::now();
         let answer = self.http.send(request, call.payload.as_ref())?;
         if answer.status < 300 {
-            self.throttle.answered(answer.took);
+            self.throttle.on_response(answer.took);
         }
         self.note_date(&answer, before);
         Ok(answer)

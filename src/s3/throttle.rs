@@ -1,6 +1,11 @@
-//! How many requests are under way at a time: as TCP does with its window (RFC 5681), it begins with some
-//! (with all, where the server is known to be far), doubles them with every round that shows the server to
-//! be far rather than busy, halves them when the server asks to slow down, and from then on adds one a round.
+//! Limits the requests in flight, like the congestion window of TCP (RFC 5681).
+//!
+//! - A phase starts with [`INITIAL_LIMIT`] requests, or with the maximum if latency is known to be
+//!   high.
+//! - While responses are slow because of latency and not because of load, the limit doubles every
+//!   round trip (slow start).
+//! - When the server throttles, the limit is halved, and from then on it grows by one every round
+//!   trip.
 
 use std::{
     sync::{
@@ -12,172 +17,186 @@ use std::{
 
 use crate::cancel::Cancel;
 
-/// How many requests it begins with.
-const BEGIN: usize = 64;
+/// The limit at the start of a phase.
+const INITIAL_LIMIT: usize = 64;
 
-/// A server that takes less for an answer, by and large, is near: more requests would only wait for the
-/// same processors.
-const NEAR: Duration = Duration::from_millis(10);
+/// A usual latency below this means a server nearby: more requests would only wait for the same
+/// processors.
+const HIGH_LATENCY: Duration = Duration::from_millis(10);
 
-/// One that takes so many times as long as it once took is busy: more requests would only wait in its queue
-/// (as TCP Vegas tells the one from the other).
-const BUSY: u32 = 4;
+/// A usual latency of this many times the minimum means a busy server: more requests would only
+/// wait in its queue. TCP Vegas uses the same distinction.
+const BUSY_FACTOR: u32 = 4;
 
-/// A server that has never taken less is far, beyond doubt: it gets all at once.
-const FAR: Duration = Duration::from_millis(20);
+/// A minimum latency above this leaves no doubt about the distance: a phase starts with all
+/// requests.
+const CERTAINLY_HIGH_LATENCY: Duration = Duration::from_millis(20);
 
-/// How often those that wait for their turn look whether a stop was asked for.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a thread that waits for a permit checks for a cancellation.
+const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-pub(super) struct Throttle {
-    most: AtomicUsize,
-    /// What `state` says, to be read without its lock.
+/// Limits the requests in flight.
+pub(crate) struct Throttle {
+    /// The most requests in flight that this phase can use.
+    max: AtomicUsize,
+    /// The limit in `window`, rounded down. It can be read without the lock.
     limit: AtomicUsize,
-    is_far: AtomicBool,
-    under_way: AtomicUsize,
+    is_latency_bound: AtomicBool,
+    in_flight: AtomicUsize,
     waiting: AtomicUsize,
-    state: Mutex<State>,
-    room: Condvar,
+    window: Mutex<Window>,
+    permit_returned: Condvar,
 }
 
-struct State {
+struct Window {
     limit: f64,
-    /// What the server has taken for an answer, the last ones counting most: at first, the least known.
-    usual: Duration,
-    /// The least that it has ever taken.
-    least: Option<Duration>,
-    cut: Option<Instant>,
+    /// A moving average of the latency. A phase starts with the minimum.
+    usual_latency: Duration,
+    min_latency: Option<Duration>,
+    /// When the limit was last halved in this phase.
+    halved_at: Option<Instant>,
 }
 
-impl State {
-    fn is_far(&self) -> bool {
-        let least = self.least.unwrap_or_default();
-        self.usual >= NEAR && self.usual < least * BUSY
+impl Window {
+    fn is_latency_bound(&self) -> bool {
+        let min = self.min_latency.unwrap_or_default();
+        self.usual_latency >= HIGH_LATENCY && self.usual_latency < min * BUSY_FACTOR
     }
 }
 
-/// One request under way, until it is dropped.
-pub(super) struct Turn<'a>(&'a Throttle);
+/// The permission to have one request in flight, until it is dropped.
+pub(crate) struct Permit<'a>(&'a Throttle);
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
         if self.0.waiting.load(Ordering::SeqCst) > 0 {
-            // Taking the lock keeps the wake-up from falling between a waiter's look and its sleep.
-            drop(self.0.state());
-            self.0.room.notify_one();
+            // Taking the lock ensures that no thread is between its check and its wait, where it
+            // would miss the notification.
+            drop(self.0.window());
+            self.0.permit_returned.notify_one();
         }
     }
 }
 
 impl Throttle {
-    pub(super) fn new() -> Throttle {
+    pub(crate) fn new() -> Throttle {
+        let window = Window {
+            limit: 1.0,
+            usual_latency: Duration::ZERO,
+            min_latency: None,
+            halved_at: None,
+        };
         Throttle {
-            most: AtomicUsize::new(1),
+            max: AtomicUsize::new(1),
             limit: AtomicUsize::new(1),
-            is_far: AtomicBool::new(false),
-            under_way: AtomicUsize::new(0),
+            is_latency_bound: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            state: Mutex::new(State { limit: 1.0, usual: Duration::ZERO, least: None, cut: None }),
-            room: Condvar::new(),
+            window: Mutex::new(window),
+            permit_returned: Condvar::new(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something begins that has at most `most` requests under way.
-    pub(super) fn start_phase(&self, most: usize) {
-        let mut state = self.state();
-        let least = state.least.unwrap_or_default();
-        let begin = if least >= FAR { most } else { most.min(BEGIN) };
-        *state = State { limit: begin as f64, usual: least, cut: None, ..*state };
-        self.most.store(most, Ordering::Relaxed);
-        self.limit.store(begin, Ordering::Relaxed);
-        self.is_far.store(state.is_far(), Ordering::Relaxed);
+    /// Starts a phase that has at most `max` requests in flight.
+    pub(crate) fn start_phase(&self, max: usize) {
+        let mut window = self.window();
+        let min_latency = window.min_latency.unwrap_or_default();
+        let limit =
+            if min_latency >= CERTAINLY_HIGH_LATENCY { max } else { max.min(INITIAL_LIMIT) };
+        *window = Window {
+            limit: limit as f64,
+            usual_latency: min_latency,
+            min_latency: window.min_latency,
+            halved_at: None,
+        };
+        self.max.store(max, Ordering::Relaxed);
+        self.limit.store(limit, Ordering::Relaxed);
+        self.is_latency_bound.store(window.is_latency_bound(), Ordering::Relaxed);
     }
 
-    /// How many requests may be under way now; at least one.
-    pub(super) fn limit(&self) -> usize {
+    /// The most requests that may be in flight at the moment. At least one.
+    pub(crate) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Whether the server is far, as its last answers tell: then more at a time gets more done.
-    pub(super) fn is_far(&self) -> bool {
-        self.is_far.load(Ordering::Relaxed)
+    /// Whether latency, not load, determines how long requests take. If so, more requests in flight
+    /// complete more requests.
+    pub(crate) fn is_latency_bound(&self) -> bool {
+        self.is_latency_bound.load(Ordering::Relaxed)
     }
 
-    /// Waits until one more request may be under way, or a stop was asked for.
-    pub(super) fn turn(&self, cancel: &Cancel) -> Turn<'_> {
-        let has_room = || {
-            let one_more = |under_way| (under_way < self.limit()).then_some(under_way + 1);
-            self.under_way.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_ok()
+    /// Waits until another request may be in flight, or until the run is cancelled.
+    pub(crate) fn acquire(&self, cancel: &Cancel) -> Permit<'_> {
+        let try_acquire = || {
+            let one_more = |in_flight| (in_flight < self.limit()).then_some(in_flight + 1);
+            self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_ok()
         };
-        if has_room() {
-            return Turn(self);
+        if try_acquire() {
+            return Permit(self);
         }
-        let mut state = self.state();
+        let mut window = self.window();
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        while !has_room() {
+        while !try_acquire() {
             if cancel.is_cancelled() {
-                self.under_way.fetch_add(1, Ordering::SeqCst);
+                self.in_flight.fetch_add(1, Ordering::SeqCst);
                 break;
             }
-            let woken = self.room.wait_timeout(state, LOOK);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            let woken = self.permit_returned.wait_timeout(window, CANCEL_CHECK_INTERVAL);
+            window = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        Turn(self)
+        Permit(self)
     }
 
-    fn is_open(&self) -> bool {
-        self.limit() >= self.most.load(Ordering::Relaxed)
-    }
-
-    /// The server has asked for less, in answer to a request that was sent at `sent`. Requests that were
-    /// under way at the last cut are refused together, and count as one refusal. Whether there is less now
-    /// than when it was sent.
-    pub(super) fn slow_down(&self, sent: Instant, now: Instant) -> bool {
-        let mut state = self.state();
-        if state.cut.is_some_and(|cut| sent < cut) {
+    /// Halves the limit, because the server throttled a request that was sent at `sent`. Requests
+    /// that were in flight when the limit was last halved are throttled together and count once.
+    ///
+    /// Returns whether the limit is lower now than when the request was sent.
+    pub(crate) fn on_throttled(&self, sent: Instant, now: Instant) -> bool {
+        let mut window = self.window();
+        if window.halved_at.is_some_and(|halved_at| sent < halved_at) {
             return true;
         }
-        let was = self.limit();
-        state.cut = Some(now);
-        state.limit = (state.limit / 2.0).max(1.0);
-        self.limit.store(state.limit as usize, Ordering::Relaxed);
-        self.limit() < was
+        let old_limit = self.limit();
+        window.halved_at = Some(now);
+        window.limit = (window.limit / 2.0).max(1.0);
+        self.limit.store(window.limit as usize, Ordering::Relaxed);
+        self.limit() < old_limit
     }
 
-    /// The server has begun to answer a request after that time.
-    pub(super) fn answered(&self, took: Duration) {
-        // One more or less doesn't matter.
-        let Ok(mut state) = self.state.try_lock() else { return };
-        state.usual = state.usual * 15 / 16 + took / 16;
-        state.least = Some(state.least.map_or(took, |least| least.min(took)));
-        let is_far = state.is_far();
-        self.is_far.store(is_far, Ordering::Relaxed);
-        if state.cut.is_none() && is_far {
-            self.grow(&mut state, 1.0);
+    /// Takes account of the latency of a response.
+    pub(crate) fn on_response(&self, latency: Duration) {
+        // One sample more or less makes no difference, so do not wait for the lock.
+        let Ok(mut window) = self.window.try_lock() else { return };
+        window.usual_latency = window.usual_latency * 15 / 16 + latency / 16;
+        window.min_latency = Some(window.min_latency.map_or(latency, |min| min.min(latency)));
+        let is_latency_bound = window.is_latency_bound();
+        self.is_latency_bound.store(is_latency_bound, Ordering::Relaxed);
+        if window.halved_at.is_none() && is_latency_bound {
+            self.grow(&mut window, 1.0);
         }
     }
 
-    /// A request has succeeded.
-    pub(super) fn went_well(&self) {
-        if self.is_open() {
+    /// Takes account of a request that succeeded.
+    pub(crate) fn on_success(&self) {
+        if self.limit() >= self.max.load(Ordering::Relaxed) {
             return;
         }
-        let mut state = self.state();
-        if state.cut.is_some() {
-            let by = 1.0 / state.limit;
-            self.grow(&mut state, by);
+        let mut window = self.window();
+        if window.halved_at.is_some() {
+            let one_per_round_trip = 1.0 / window.limit;
+            self.grow(&mut window, one_per_round_trip);
         }
     }
 
-    fn grow(&self, state: &mut State, by: f64) {
-        state.limit = (state.limit + by).min(self.most.load(Ordering::Relaxed) as f64);
-        self.limit.store(state.limit as usize, Ordering::Relaxed);
+    fn grow(&self, window: &mut Window, by: f64) {
+        window.limit = (window.limit + by).min(self.max.load(Ordering::Relaxed) as f64);
+        self.limit.store(window.limit as usize, Ordering::Relaxed);
     }
 }
 
@@ -186,72 +205,76 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_once_a_round_and_grows_back_one_a_round() {
+    fn limit_halves_once_per_round_trip_and_grows_back_by_one() {
         let throttle = Throttle::new();
         throttle.start_phase(32);
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
         for n in 0..32 {
-            assert!(throttle.slow_down(start, after(100 + n)));
+            assert!(throttle.on_throttled(start, after(100 + n)));
         }
         assert_eq!(throttle.limit(), 16);
-        let gave_way = (1..10).filter(|n| throttle.slow_down(after(200 * n), after(200 * n + 100)));
-        assert_eq!((gave_way.count(), throttle.limit()), (4, 1));
-        throttle.went_well();
+        let dropped =
+            (1..10).filter(|n| throttle.on_throttled(after(200 * n), after(200 * n + 100)));
+        assert_eq!((dropped.count(), throttle.limit()), (4, 1));
+        throttle.on_success();
         assert_eq!(throttle.limit(), 2);
-        (0..1_000).for_each(|_| throttle.went_well());
+        (0..1_000).for_each(|_| throttle.on_success());
         assert_eq!(throttle.limit(), 32);
     }
 
     #[test]
-    fn doubles_with_every_round_while_the_server_is_far() {
+    fn limit_doubles_per_round_trip_while_latency_bound() {
         let throttle = Throttle::new();
         throttle.start_phase(256);
-        (0..1_000).for_each(|_| throttle.answered(NEAR * 4 / 5));
-        assert_eq!(throttle.limit(), BEGIN);
-        throttle.answered(NEAR * 2);
-        assert_eq!(throttle.limit(), BEGIN, "only one of many");
-        (0..BEGIN).for_each(|_| throttle.answered(NEAR * 3));
-        assert!((2 * BEGIN - 10..=2 * BEGIN).contains(&throttle.limit()));
-        (0..1_000).for_each(|_| throttle.answered(NEAR * 3));
+        (0..1_000).for_each(|_| throttle.on_response(HIGH_LATENCY * 4 / 5));
+        assert_eq!(throttle.limit(), INITIAL_LIMIT);
+        throttle.on_response(HIGH_LATENCY * 2);
+        assert_eq!(throttle.limit(), INITIAL_LIMIT, "only one of many responses");
+        (0..INITIAL_LIMIT).for_each(|_| throttle.on_response(HIGH_LATENCY * 3));
+        assert!((2 * INITIAL_LIMIT - 10..=2 * INITIAL_LIMIT).contains(&throttle.limit()));
+        (0..1_000).for_each(|_| throttle.on_response(HIGH_LATENCY * 3));
         assert_eq!(throttle.limit(), 256);
         throttle.start_phase(8);
         assert_eq!(throttle.limit(), 8);
         throttle.start_phase(256);
-        assert_eq!(throttle.limit(), BEGIN, "it was near once");
-        throttle.answered(NEAR / 10);
-        (0..1_000).for_each(|_| throttle.answered(NEAR * 3));
-        assert_eq!((throttle.limit(), throttle.is_far()), (BEGIN, false), "it is only busy");
+        assert_eq!(throttle.limit(), INITIAL_LIMIT, "the minimum latency was low");
+        throttle.on_response(HIGH_LATENCY / 10);
+        (0..1_000).for_each(|_| throttle.on_response(HIGH_LATENCY * 3));
+        let is_latency_bound = throttle.is_latency_bound();
+        assert_eq!((throttle.limit(), is_latency_bound), (INITIAL_LIMIT, false), "only busy");
         let throttle = Throttle::new();
-        throttle.answered(FAR);
+        throttle.on_response(CERTAINLY_HIGH_LATENCY);
         throttle.start_phase(1_000);
-        assert_eq!((throttle.limit(), throttle.is_far()), (1_000, true));
-        throttle.answered(FAR);
-        assert!(throttle.is_far(), "from the first answer on");
+        assert_eq!((throttle.limit(), throttle.is_latency_bound()), (1_000, true));
+        throttle.on_response(CERTAINLY_HIGH_LATENCY);
+        assert!(throttle.is_latency_bound(), "from the first response on");
     }
 
     #[test]
-    fn never_more_at_a_time_than_the_limit() {
+    fn requests_in_flight_never_exceed_the_limit() {
         let (throttle, cancel) = (Throttle::new(), Cancel::new());
         throttle.start_phase(3);
-        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (in_flight, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
                     for _ in 0..20 {
-                        let _turn = throttle.turn(&cancel);
-                        let busy = now.fetch_add(1, Ordering::SeqCst) + 1;
-                        most.fetch_max(busy, Ordering::SeqCst);
+                        let _permit = throttle.acquire(&cancel);
+                        most.fetch_max(
+                            in_flight.fetch_add(1, Ordering::SeqCst) + 1,
+                            Ordering::SeqCst,
+                        );
                         std::thread::sleep(Duration::from_micros(200));
-                        now.fetch_sub(1, Ordering::SeqCst);
+                        in_flight.fetch_sub(1, Ordering::SeqCst);
                     }
                 });
             }
         });
         assert_eq!(most.into_inner(), 3);
-        // Who is asked to stop does not wait.
-        let _turns = [0; 3].map(|_| throttle.turn(&cancel));
+        // A cancelled thread does not wait.
+        let _permits = [0; 3].map(|_| throttle.acquire(&cancel));
         cancel.cancel();
-        drop(throttle.turn(&cancel));
+        drop(throttle.acquire(&cancel));
     }
 }

@@ -120,7 +120,7 @@ impl<'a, H> Scheduler<'a, H> {
     }
 
     fn max_bytes_in_flight(&self) -> u64 {
-        if self.context.client.is_far() {
+        if self.context.client.is_latency_bound() {
             MAX_BYTES_IN_FLIGHT_FAR
         } else {
             MAX_BYTES_IN_FLIGHT_NEAR
@@ -463,7 +463,7 @@ mod tests {
                 client.list_page("", &ListFrom::Beginning).unwrap();
             }
             client.start_phase(512);
-            assert_eq!(client.is_far(), is_far);
+            assert_eq!(client.is_latency_bound(), is_far);
             let root = Root::open(dir.path()).unwrap();
             let context = RunContext {
                 config: &config,
