@@ -17,7 +17,7 @@ pub fn listing(bytes: &[u8]) {
 /// Parses every other response of a server: errors, uploads, parts, deletions, completions.
 pub fn answers(bytes: &[u8]) {
     if let Ok(xml) = std::str::from_utf8(bytes) {
-        s3::parse_answers(xml);
+        s3::parse_responses(xml);
     }
 }
 

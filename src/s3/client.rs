@@ -17,12 +17,16 @@ use ureq::http::{
 };
 
 use super::{
-    Access, Checksum, Hasher, Payload, base64,
+    Access, Checksum, Hasher, Payload,
+    access_keys::Credentials,
+    address::Address,
+    base64,
+    checksum::hex,
     credentials::Provider,
-    hex,
     http::{Answer, Http},
+    responses::error::{ErrorBody, parse_error, parse_region},
+    sign::{SignedParts, Signer, amz_date},
     throttle::Throttle,
-    wire::{self, Address, Credentials, Signer, ToSign},
 };
 use crate::{
     cancel::Cancel,
@@ -290,7 +294,7 @@ impl Client {
             let region = answer.header("x-amz-bucket-region").map(str::to_owned);
             let (error, expected) = self.error(answer);
             if let Some(region) = region.or(expected)
-                && region != address.region()
+                && !address.is_in_region(&region)
                 && !moved
                 && matches!(&error, Cause::S3 { status: 301 | 307 | 400 | 403, .. })
             {
@@ -367,12 +371,16 @@ impl Client {
                 None => EMPTY_SHA256.to_owned(),
             };
             add(HeaderName::from_static("x-amz-content-sha256"), &sha256)?;
-            add(HeaderName::from_static("x-amz-date"), &wire::amz_date(time))?;
-            if let Some(token) = wire::session_token(credentials) {
+            add(HeaderName::from_static("x-amz-date"), &amz_date(time))?;
+            if let Some(token) = &credentials.session_token {
                 add(HeaderName::from_static("x-amz-security-token"), token)?;
             }
-            let request =
-                ToSign { method: call.method, url: &url, headers: &headers, payload: &sha256 };
+            let request = SignedParts {
+                method: call.method,
+                url: &url,
+                headers: &headers,
+                payload_sha256: &sha256,
+            };
             let authorization = self.signer.authorization(&request, address, credentials, time)?;
             let mut value = HeaderValue::from_str(&authorization).map_err(|_| {
                 Cause::Config("the access key has characters no header can hold".to_owned())
@@ -408,7 +416,7 @@ impl Client {
             // Nobody knows what it was: not to be guessed from the status, as 404 may mean "done".
             Err(cause) => return (cause, None),
         };
-        let (code, mut message) = wire::parse_error(&body).unwrap_or_else(|| {
+        let ErrorBody { code, mut message } = parse_error(&body).unwrap_or_else(|| {
             // HEAD has no body to name the error. What has one that is not S3's says nothing of objects.
             let code = match status {
                 _ if !body.is_empty() => "",
@@ -419,7 +427,7 @@ impl Client {
                 503 => "SlowDown",
                 _ => "",
             };
-            (code.to_owned(), String::new())
+            ErrorBody { code: code.to_owned(), message: String::new() }
         });
         if status == 412 {
             return (Cause::Changed("the object was replaced after it was listed"), None);
@@ -431,13 +439,17 @@ impl Client {
             // Where http leads to https, for instance. Nobody is followed without being asked for.
             message = format!("ask {} instead", location.split('?').next().unwrap_or_default());
         }
-        let expected = wire::parse_region(&body).filter(|_| code == "AuthorizationHeaderMalformed");
+        let expected = parse_region(&body).filter(|_| code == "AuthorizationHeaderMalformed");
         (Cause::S3 { status, code, message, retry_after }, expected)
     }
 
     /// Learns from the `Date` of an answer to a request that was sent after `before`.
     fn note_date(&self, answer: &Answer, before: SystemTime) {
-        let Some(date) = answer.header("date").and_then(wire::http_date) else { return };
+        let Some(date) =
+            answer.header("date").and_then(|text| httpdate::parse_http_date(text).ok())
+        else {
+            return;
+        };
         let date = Timestamp::from(date).nanos();
         let now = SystemTime::now();
         let (before, after) = (Timestamp::from(before).nanos(), Timestamp::from(now).nanos());

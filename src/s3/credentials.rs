@@ -29,11 +29,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::{
-    profile::{Env, Profile, list},
-    wire::{Credentials, credentials, expires},
+use crate::{
+    error::CredentialsError,
+    model::time::Timestamp,
+    s3::{
+        access_keys::Credentials,
+        profile::{Env, Profile, list},
+    },
 };
-use crate::{error::CredentialsError, model::time::Timestamp};
 
 /// With this much left, one thread renews while the others go on with what there is.
 const ADVISORY: Duration = Duration::from_secs(5 * 60);
@@ -669,12 +672,12 @@ fn checked(
     if !fit(&id) || secret.is_empty() || token.as_deref().is_some_and(|token| !fit(token)) {
         return Err("has a key that is empty or has a character that none can have");
     }
-    credentials(id, secret, token, ends).map_err(|_| "has keys that can't be used")
+    Ok(Credentials { access_key: id, secret_key: secret, session_token: token, expires: ends })
 }
 
 /// How long these still hold: not at all if there are none, for ever without an expiry.
 fn left(keys: Option<&Credentials>, now: SystemTime) -> Duration {
-    match keys.map(expires) {
+    match keys.map(|keys| keys.expires) {
         None => Duration::ZERO,
         Some(None) => Duration::MAX,
         Some(Some(ends)) => ends.duration_since(now).unwrap_or_default(),

@@ -7,11 +7,18 @@ use std::{
 
 use super::{
     CHUNK, Checksum, Client, Hasher, Payload, base64,
+    checksum::hex,
     client::{Call, MAX_DOCUMENT},
-    hex,
     http::Answer,
-    listing::{Page, parse_page},
-    wire::{self, ListedParts, OpenUpload},
+    request_bodies,
+    responses::{
+        delete::parse_deleted,
+        listing::{ListPage, parse_page},
+        multipart::{
+            ListedParts, OpenUpload, UploadMarker, UploadedPart, parse_completed, parse_parts,
+            parse_upload_id, parse_uploads,
+        },
+    },
 };
 use crate::{
     error::{Cause, Error, Result},
@@ -40,14 +47,6 @@ pub(crate) trait Sink {
     fn head(&mut self, head: &Head);
     /// The bytes at `offset` of the object, right behind those before.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause>;
-}
-
-/// What the server said of a part that it has.
-#[derive(Clone, Debug)]
-pub(crate) struct UploadedPart {
-    pub etag: String,
-    /// Its checksum, where completing the upload has to repeat it.
-    pub checksum: Option<(Checksum, String)>,
 }
 
 /// What a server says of an object.
@@ -88,7 +87,7 @@ impl Head {
 
 impl Client {
     /// One page of the objects under `prefix`.
-    pub(crate) fn list_page(&self, prefix: &str, from: &ListFrom) -> Result<Page> {
+    pub(crate) fn list_page(&self, prefix: &str, from: &ListFrom) -> Result<ListPage> {
         let mut query = vec![("encoding-type", "url"), ("list-type", "2"), ("prefix", prefix)];
         let behind;
         match from {
@@ -132,7 +131,7 @@ impl Client {
                     call.headers.push(("x-amz-checksum-type", "FULL_OBJECT".to_owned()));
                 }
             }
-            wire::parse_upload_id(&self.send(&call)?.text(MAX_DOCUMENT)?)
+            parse_upload_id(&self.send(&call)?.text(MAX_DOCUMENT)?)
         };
         let begun = self.retry("begin upload of", key, || {
             attempt().inspect_err(|cause| {
@@ -186,19 +185,19 @@ impl Client {
     pub(crate) fn list_uploads(&self, prefix: &str) -> Result<Vec<OpenUpload>> {
         let mut uploads = Vec::new();
         let (action, subject) = ("list uploads in", format!("s3://{}/{prefix}", self.bucket));
-        let mut marker: Option<(String, String)> = None;
+        let mut marker: Option<UploadMarker> = None;
         let mut seen = HashSet::new();
         loop {
             let mut query = vec![("encoding-type", "url"), ("prefix", prefix), ("uploads", "")];
-            if let Some((key, upload_id)) = &marker {
+            if let Some(UploadMarker { key, upload_id }) = &marker {
                 query.extend([("key-marker", key.as_str()), ("upload-id-marker", upload_id)]);
             }
-            let (found, next) = self.retry(action, &subject, || {
+            let page = self.retry(action, &subject, || {
                 let answer = self.send(&Call { query: &query, ..Call::new("GET", None) })?;
-                wire::parse_uploads(&answer.text(MAX_DOCUMENT)?)
+                parse_uploads(&answer.text(MAX_DOCUMENT)?)
             })?;
-            uploads.extend(found);
-            marker = match next {
+            uploads.extend(page.uploads);
+            marker = match page.next {
                 None => return Ok(uploads),
                 Some(next) if !seen.insert(next.clone()) => {
                     let why = "the listing repeats a page".to_owned();
@@ -218,7 +217,7 @@ impl Client {
             let query = [("part-number-marker", marker.as_str()), ("uploadId", upload_id)];
             let page = self.retry("list parts of", key, || {
                 let answer = self.send(&Call { query: &query, ..Call::new("GET", Some(key)) })?;
-                wire::parse_parts(&answer.text(MAX_DOCUMENT)?)
+                parse_parts(&answer.text(MAX_DOCUMENT)?)
             })?;
             found.parts.extend(page.parts);
             found.algorithm = page.algorithm;
@@ -244,16 +243,15 @@ impl Client {
         parts: &[UploadedPart],
         size: u64,
     ) -> Result<()> {
-        let body = wire::complete_body(parts);
+        let body = request_bodies::complete_upload(parts);
         let mut tries = 0;
         self.retry("complete upload of", key, || {
             tries += 1;
             let mut call =
                 Call { query: &[("uploadId", upload_id)], ..Call::new("POST", Some(key)) };
             call.payload = Some(Payload::Bytes(body.as_bytes()));
-            let done = self
-                .send(&call)
-                .and_then(|answer| wire::parse_completed(&answer.text(MAX_DOCUMENT)?));
+            let done =
+                self.send(&call).and_then(|answer| parse_completed(&answer.text(MAX_DOCUMENT)?));
             match done {
                 // An earlier try went through, and only its answer was lost.
                 Err(Cause::S3 { ref code, .. }) if code == "NoSuchUpload" && tries > 1 => {
@@ -381,7 +379,7 @@ impl Client {
     /// Deletes objects, and says of each that stayed why it did.
     pub(crate) fn delete(&self, keys: &[&str]) -> Vec<Result<()>> {
         let (together, alone): (Vec<usize>, Vec<usize>) =
-            (0..keys.len()).partition(|&n| wire::fits_xml(keys[n]));
+            (0..keys.len()).partition(|&n| request_bodies::fits_xml(keys[n]));
         let mut outcomes: Vec<Option<Result<()>>> = keys.iter().map(|_| None).collect();
         for n in alone {
             outcomes[n] = Some(self.delete_one(keys[n]));
@@ -438,20 +436,20 @@ impl Client {
 
     /// One request; the outcome of each key, in order.
     fn delete_batch_once(&self, keys: &[&str]) -> Result<Vec<Result<(), Cause>>, Cause> {
-        let body = wire::delete_body(keys);
+        let body = request_bodies::delete_objects(keys);
         let mut md5 = Hasher::md5();
         md5.update(body.as_bytes());
         let mut call = Call { query: &[("delete", "")], ..Call::new("POST", None) };
         call.payload = Some(Payload::Bytes(body.as_bytes()));
         call.headers.push(("content-md5", base64(&md5.finish())));
-        let (deleted, failed) = wire::parse_deleted(&self.send(&call)?.text(MAX_DOCUMENT)?)?;
-        let deleted: HashSet<String> = deleted.into_iter().collect();
-        let outcome = |key: &&str| match failed.iter().find(|(failed, ..)| failed == key) {
+        let result = parse_deleted(&self.send(&call)?.text(MAX_DOCUMENT)?)?;
+        let deleted: HashSet<String> = result.deleted.into_iter().collect();
+        let outcome = |key: &&str| match result.failed.iter().find(|failed| failed.key == **key) {
             _ if deleted.contains(*key) => Ok(()),
-            Some((_, code, message)) => Err(Cause::S3 {
+            Some(failed) => Err(Cause::S3 {
                 status: 200,
-                code: code.clone(),
-                message: message.clone(),
+                code: failed.code.clone(),
+                message: failed.message.clone(),
                 retry_after: None,
             }),
             None => Err(Cause::Malformed("DeleteObjects says nothing of this key".to_owned())),

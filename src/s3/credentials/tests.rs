@@ -114,7 +114,7 @@ fn fails(provider: &Provider) -> String {
 }
 
 fn id(provider: &Provider, now: SystemTime) -> String {
-    provider.get(now).unwrap().unwrap().access_key.clone().unwrap()
+    provider.get(now).unwrap().unwrap().access_key.clone()
 }
 
 const ENV_KEYS: [(&str, &str); 2] =
@@ -148,8 +148,8 @@ fn keys_from_the_environment() {
         .open(None, nobody())
         .unwrap();
     let keys = provider.get(at(0)).unwrap().unwrap();
-    assert_eq!(keys.access_key.as_deref(), Some("ENVKEY"));
-    assert_eq!(keys.secret_key.as_deref(), Some("envsecret"));
+    assert_eq!(keys.access_key, "ENVKEY");
+    assert_eq!(keys.secret_key, "envsecret");
     assert_eq!(keys.session_token.as_deref(), Some("tok"));
     assert_eq!(provider.place, "environment");
     assert!(!provider.refresh(&keys, at(0)).unwrap());
@@ -197,9 +197,9 @@ fn web_identity_is_asked_of_sts() {
     let (fetch, asked) = fetch(|_| ok(sts("WEBKEY")));
     let provider = home.open(None, fetch).unwrap();
     let keys = provider.get(at(0)).unwrap().unwrap();
-    assert_eq!(keys.access_key.as_deref(), Some("WEBKEY"));
+    assert_eq!(keys.access_key, "WEBKEY");
     assert_eq!(keys.session_token.as_deref(), Some(TOKEN));
-    assert_eq!(expires(&keys), Some(at(3600)));
+    assert_eq!(keys.expires, Some(at(3600)));
 
     // The token is read anew each time.
     fs::write(&file, "second").unwrap();
@@ -309,9 +309,9 @@ fn a_process_gives_keys() {
         home.open(None, nobody()).unwrap()
     };
     let keys = provider.get(at(0)).unwrap().unwrap();
-    assert_eq!(keys.access_key.as_deref(), Some("PROC"));
+    assert_eq!(keys.access_key, "PROC");
     assert_eq!(keys.session_token.as_deref(), Some(TOKEN));
-    assert_eq!(expires(&keys), Some(at(3600)));
+    assert_eq!(keys.expires, Some(at(3600)));
 }
 
 #[test]
@@ -573,7 +573,7 @@ fn many_threads_ask_once() {
         let one = || {
             let keys = provider.get(now);
             done.fetch_add(1, SeqCst);
-            keys.map(|keys| keys.unwrap().access_key.clone().unwrap()).ok()
+            keys.map(|keys| keys.unwrap().access_key.clone()).ok()
         };
         done.store(0, SeqCst);
         thread::scope(|scope| {
@@ -606,7 +606,7 @@ fn rejected_keys_are_replaced_once() {
     });
     assert_eq!(count(&asked), 2);
     let second = provider.get(at(2)).unwrap().unwrap();
-    assert_eq!(second.access_key.as_deref(), Some("K1"));
+    assert_eq!(second.access_key, "K1");
     // The same keys again are no help, and asking on and on neither.
     for _ in 0..3 {
         let text = harmless(&provider.refresh(&second, at(3)).unwrap_err());

@@ -1,35 +1,36 @@
-//! The answer to ListObjectsV2
+//! The response to ListObjectsV2
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
 //!
-//! It is read element by element, with no types of its own for it all: no other answer is as long, nor comes
-//! as often, and what a large listing costs is for a good part reading it.
+//! It is parsed element by element, not deserialized into types. No other response is as long or as
+//! frequent, and parsing is a large part of the cost of a large listing.
 
-use super::{wire::decode, xml::elements};
 use crate::{
     error::Cause,
     model::{etag::ETag, time::Timestamp},
+    s3::{responses::url_encoding::decode, xml::for_each_element},
 };
 
 /// One page of a listing.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct ListPage {
     pub objects: Vec<Listed>,
-    /// What keys have in common that are not listed one by one; bytes where it is not UTF-8.
+    /// The common prefixes of the keys that are not listed one by one. Bytes if one is not UTF-8.
     pub prefixes: Vec<Result<String, Vec<u8>>>,
-    /// Where the next page begins.
+    /// The token that continues the listing on the next page.
     pub next: Option<String>,
 }
 
-/// An object as a listing names it.
+/// An object in a listing.
 #[derive(Debug)]
 pub(crate) struct Listed {
+    /// The key. Bytes if it is not UTF-8.
     pub key: Result<String, Vec<u8>>,
     pub size: u64,
     pub modified: Timestamp,
     pub etag: ETag,
 }
 
-/// What a listing has said of an object so far.
+/// The children of a `Contents` element that were read so far.
 #[derive(Default)]
 struct Contents {
     key: Option<String>,
@@ -38,20 +39,20 @@ struct Contents {
     etag: Option<ETag>,
 }
 
-/// Reads a page.
-pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
+/// Parses a page.
+pub(crate) fn parse_page(xml: &str) -> Result<ListPage, Cause> {
     let (mut encoded, mut truncated, mut token) = (None, None, None);
     let (mut listed, mut prefixes) = (Vec::new(), Vec::new());
     let mut object = Contents::default();
-    elements("listing", xml, |path, text| {
+    for_each_element("listing", xml, |path, text| {
         match path.strip_prefix("/ListBucketResult").unwrap_or_default() {
-            "/Contents/Key" => once(&mut object.key, text.to_owned()),
-            "/Contents/Size" => once(&mut object.size, known(text.trim().parse().ok(), path)?),
-            "/Contents/LastModified" => once(
+            "/Contents/Key" => set_once(&mut object.key, text.to_owned()),
+            "/Contents/Size" => set_once(&mut object.size, parsed(text.trim().parse().ok(), path)?),
+            "/Contents/LastModified" => set_once(
                 &mut object.modified,
-                known(Timestamp::parse_rfc3339(text.trim()), path)?.whole_second(),
+                parsed(Timestamp::parse_rfc3339(text.trim()), path)?.whole_second(),
             ),
-            "/Contents/ETag" => once(&mut object.etag, ETag::parse(text)),
+            "/Contents/ETag" => set_once(&mut object.etag, ETag::parse(text)),
             "/Contents" => match std::mem::take(&mut object) {
                 Contents { key: Some(key), size: Some(size), modified: Some(modified), etag } => {
                     listed.push((key, size, modified, etag.unwrap_or(ETag::None)));
@@ -63,19 +64,26 @@ pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
                 prefixes.push(text.to_owned());
                 Ok(())
             }
-            "/EncodingType" => once(&mut encoded, text.trim().eq_ignore_ascii_case("url")),
+            "/EncodingType" => set_once(&mut encoded, text.trim().eq_ignore_ascii_case("url")),
             "/IsTruncated" => {
-                // Stores in Python have been seen to say it as Python does: True.
-                once(&mut truncated, known(text.trim().to_ascii_lowercase().parse().ok(), path)?)
+                // Some stores written in Python send `True`.
+                set_once(
+                    &mut truncated,
+                    parsed(text.trim().to_ascii_lowercase().parse().ok(), path)?,
+                )
             }
-            "/NextContinuationToken" => once(&mut token, text.to_owned()),
+            "/NextContinuationToken" => set_once(&mut token, text.to_owned()),
             _ => Ok(()),
         }
     })?;
     let next = match (truncated, token.filter(|token| !token.trim().is_empty())) {
         (Some(false), None) => None,
         (Some(true), Some(token)) => Some(token),
-        _ => return Err(malformed("it doesn't say whether, or how, it goes on")),
+        _ => {
+            return Err(malformed(
+                "IsTruncated and NextContinuationToken are missing or contradictory",
+            ));
+        }
     };
     let plain = |text: String| match encoded {
         Some(true) => decode(text),
@@ -88,25 +96,25 @@ pub(crate) fn parse_page(xml: &str) -> Result<Page, Cause> {
         etag,
     });
     let objects = objects.collect();
-    Ok(Page { objects, prefixes: prefixes.into_iter().map(plain).collect(), next })
+    Ok(ListPage { objects, prefixes: prefixes.into_iter().map(plain).collect(), next })
 }
 
 fn malformed(why: &str) -> Cause {
     Cause::Malformed(format!("listing: {why}"))
 }
 
-fn known<T>(value: Option<T>, path: &str) -> Result<T, Cause> {
-    value.ok_or_else(|| malformed(&format!("what stands in {path} can't be read")))
+fn parsed<T>(value: Option<T>, path: &str) -> Result<T, Cause> {
+    value.ok_or_else(|| malformed(&format!("the value of {path} is invalid")))
 }
 
-fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Cause> {
+fn set_once<T>(slot: &mut Option<T>, value: T) -> Result<(), Cause> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(malformed("it says something twice")),
+        Some(_) => Err(malformed("an element occurs twice")),
     }
 }
 
-/// The parser, and what has to hold of whatever it takes.
+/// Runs the parser and checks its result, for the fuzz targets.
 #[cfg(fuzzing)]
 pub(crate) fn parse_listing(xml: &str) {
     if let Ok(page) = parse_page(xml) {
@@ -119,9 +127,10 @@ pub(crate) fn parse_listing(xml: &str) {
 mod tests {
     use super::*;
 
-    fn page(inner: &str) -> Result<Page, Cause> {
+    fn page(inner: &str) -> Result<ListPage, Cause> {
         parse_page(&format!(
-            "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+            "<?xml version=\"1.0\"?>\
+             <ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
              <Name>b</Name>{inner}{}</ListBucketResult>",
             if inner.contains("IsTruncated") { "" } else { "<IsTruncated>false</IsTruncated>" }
         ))
@@ -130,12 +139,13 @@ mod tests {
     fn contents(key: &str, time: &str) -> String {
         format!(
             "<Contents><Key>{key}</Key><LastModified>{time}</LastModified>\
-             <ETag>&quot;d41d8cd98f00b204e9800998ecf8427e&quot;</ETag><Size>5368709120</Size></Contents>"
+             <ETag>&quot;d41d8cd98f00b204e9800998ecf8427e&quot;</ETag><Size>5368709120</Size>\
+             </Contents>"
         )
     }
 
     #[test]
-    fn a_listing_says_keys_sizes_and_whole_seconds() {
+    fn page_has_keys_sizes_and_whole_seconds() {
         let encoded = "<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
              <NextContinuationToken>t+/=</NextContinuationToken>";
         let found = page(&format!(
@@ -150,7 +160,7 @@ mod tests {
         assert_eq!((first.size, first.modified), (5 << 30, Timestamp::from_secs(1_709_210_096)));
         assert_eq!(first.etag, ETag::parse("d41d8cd98f00b204e9800998ecf8427e"));
         assert_eq!(found.objects[1].key, Err(vec![0xff]));
-        // A store that doesn't know the encoding says so by saying nothing.
+        // A store that does not support the encoding does not send `EncodingType`.
         let plain = page(&contents("a+b%2B", "2024-02-29T12:34:56Z")).unwrap();
         assert_eq!(plain.objects[0].key.as_deref(), Ok("a+b%2B"));
         assert_eq!(plain.next, None);
@@ -158,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_says_common_prefixes() {
+    fn page_has_common_prefixes() {
         let common =
             |prefix: &str| format!("<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>");
         let both =
@@ -170,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_listing_is_an_error() {
+    fn text_that_is_not_a_listing_is_an_error() {
         for text in
             ["", "<", "<html></html>", "{}", "<ListBucketResult/>", "<Error><Code>x</Code></Error>"]
         {
@@ -186,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_listing_is_written_does_not_matter() {
+    fn spelling_and_layout_of_a_listing_do_not_matter() {
         let key = contents("a", "2024-02-29T12:34:56Z");
         let token = "<NextContinuationToken>t</NextContinuationToken>";
         let empty = "<NextContinuationToken>\n</NextContinuationToken>";
@@ -202,8 +212,8 @@ mod tests {
         }
         assert!(page(&format!("<IsTruncated>true</IsTruncated>{empty}")).is_err());
         let plain = format!(
-            "<ListBucketResult><IsTruncated>false</IsTruncated>{key}<CommonPrefixes><Prefix>b/</Prefix>\
-             </CommonPrefixes>{}</ListBucketResult>",
+            "<ListBucketResult><IsTruncated>false</IsTruncated>{key}\
+             <CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes>{}</ListBucketResult>",
             contents("c", "2024-02-29T14:34:56.7+02:00")
         );
         let prefixed = plain.replace("</", "</\0").replace('<', "<s:").replace("<s:/\0", "</s:");
@@ -224,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_elsewhere_is_no_object_s() {
+    fn elements_elsewhere_do_not_belong_to_an_object() {
         let owner = "<Owner><Key>o</Key><Size>1</Size></Owner>";
         let odd = contents("a&amp;&#x62;<!-- c -->&lt;<![CDATA[&amp;]]> ", "2024-02-29T12:34:56Z");
         let found = page(&format!(

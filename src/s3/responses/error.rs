@@ -1,0 +1,51 @@
+//! Error bodies.
+
+use serde::Deserialize;
+
+use crate::error::Cause;
+
+/// The code and the message of an error.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ErrorBody {
+    pub code: String,
+    #[serde(default)]
+    pub message: String,
+}
+
+/// Parses an error body. `None` if the text is something else.
+pub(crate) fn parse_error(xml: &str) -> Option<ErrorBody> {
+    quick_xml::de::from_str(xml).ok()
+}
+
+/// The region that an error body names as the right one.
+pub(crate) fn parse_region(xml: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct RegionBody {
+        region: String,
+    }
+    let body: RegionBody = quick_xml::de::from_str(xml).ok()?;
+    Some(body.region).filter(|region| !region.is_empty())
+}
+
+/// Returns the error that the body of a response with status 200 may contain.
+pub(crate) fn check_success(xml: &str) -> Result<(), Cause> {
+    match parse_error(xml) {
+        None => Ok(()),
+        Some(ErrorBody { code, message }) => {
+            Err(Cause::S3 { status: 200, code, message, retry_after: None })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_without_a_message_is_parsed() {
+        let expected = ErrorBody { code: "A".to_owned(), message: String::new() };
+        assert_eq!(parse_error("<Error><Code>A</Code></Error>"), Some(expected));
+    }
+}
