@@ -11,7 +11,7 @@ use std::{
 };
 
 use crossbeam_channel::RecvTimeoutError;
-use ureq::http::{
+use http::{
     HeaderMap, HeaderName, HeaderValue, Request,
     header::{AUTHORIZATION, CONTENT_LENGTH, HOST},
 };
@@ -23,10 +23,10 @@ use super::{
     base64,
     checksum::hex,
     credentials::Provider,
-    http::{Answer, Http},
     responses::error::{ErrorBody, parse_error, parse_region},
     sign::{SignedParts, Signer, amz_date},
     throttle::Throttle,
+    transport::{HttpClient, Response, credential_fetcher},
 };
 use crate::{
     cancel::Cancel,
@@ -34,10 +34,6 @@ use crate::{
     model::time::Timestamp,
     s3::options::ClientOptions,
 };
-
-/// Documents larger than this are not S3's: 1,000 keys of 1,024 bytes, each three times as long when
-/// percent-encoded, come to some 4 MB.
-pub(super) const MAX_DOCUMENT: u64 = 16 << 20;
 
 /// How long requests under way may take to end, once a stop was asked for.
 const GRACE: Duration = Duration::from_millis(700);
@@ -49,7 +45,7 @@ const CLEAN_UP: Duration = Duration::from_millis(2_500);
 pub(crate) struct Client {
     pub(super) bucket: String,
     access: Access,
-    http: Http,
+    http: HttpClient,
     provider: Provider,
     signer: Signer,
     address: RwLock<Arc<Address>>,
@@ -99,13 +95,13 @@ impl Client {
             &access.profile,
             &access.region,
             access.unsigned,
-            Box::new(Http::fetcher(access)),
+            credential_fetcher(access),
         )
         .map_err(|error| fail(error.into()))?;
         Ok(Client {
             bucket: bucket.to_owned(),
             access: access.clone(),
-            http: Http::new(access, options)?,
+            http: HttpClient::new(access, options)?,
             provider,
             signer: Signer::default(),
             address: RwLock::new(Arc::new(address)),
@@ -206,7 +202,8 @@ impl Client {
                 let cause = match cause {
                     Cause::Network(why) => {
                         let server = self.address().server();
-                        let way = if self.http.is_by_proxy(&server) { " by the proxy" } else { "" };
+                        let way =
+                            if self.http.uses_proxy(&server) { " through the proxy" } else { "" };
                         Cause::Network(format!("{server}{way}: {why}"))
                     }
                     other => other,
@@ -239,7 +236,7 @@ impl Client {
             algorithm => Hasher::new(algorithm),
         };
         // In one reading.
-        let [checksum, sha256] = self.hash(&payload, [checksum, Hasher::new(sha256)])?;
+        let [checksum, sha256] = payload.hash([checksum, Hasher::new(sha256)], &self.cancel)?;
         let value = base64(&checksum);
         match self.checksum.header() {
             Some(header) => {
@@ -255,44 +252,25 @@ impl Client {
         Ok(())
     }
 
-    fn hash<const N: usize>(
-        &self,
-        payload: &Payload,
-        mut hashers: [Hasher; N],
-    ) -> Result<[Vec<u8>; N], Cause> {
-        if hashers.iter().all(|hasher| matches!(hasher, Hasher::None)) {
-            return Ok(hashers.map(Hasher::finish));
-        }
-        payload.for_each_chunk(&self.cancel, |bytes| {
-            hashers.iter_mut().for_each(|hasher| hasher.update(bytes));
-        })?;
-        Ok(hashers.map(Hasher::finish))
-    }
-
     /// The MD5 of a payload.
     pub(crate) fn md5(&self, payload: &Payload) -> Result<Vec<u8>> {
-        let hashed = self.hash(payload, [Hasher::md5()]);
+        let hashed = payload.hash([Hasher::md5()], &self.cancel);
         hashed.map(|[md5]| md5).map_err(|cause| Error::new("read", "file", cause))
-    }
-
-    /// Reads an answer to its end, so that its connection can serve again.
-    pub(super) fn finish(&self, answer: Answer) -> Result<(), Cause> {
-        answer.discard(MAX_DOCUMENT)
     }
 
     /// Sends one request, signed. Follows the bucket into its region, renews credentials that the
     /// server calls expired, and takes on the server's clock where it insists: each once.
-    pub(super) fn send(&self, call: &Call) -> Result<Answer, Cause> {
+    pub(super) fn send(&self, call: &Call) -> Result<Response, Cause> {
         let (mut moved, mut renewed) = (false, false);
         loop {
             let address = self.address();
             let credentials = self.provider.get(SystemTime::now())?;
-            let answer = self.send_once(call, &address, credentials.as_ref())?;
-            if answer.status < 300 {
-                return Ok(answer);
+            let response = self.send_once(call, &address, credentials.as_ref())?;
+            if response.is_success() {
+                return Ok(response);
             }
-            let region = answer.header("x-amz-bucket-region").map(str::to_owned);
-            let (error, expected) = self.error(answer);
+            let region = response.header("x-amz-bucket-region").map(str::to_owned);
+            let (error, expected) = self.error(response);
             if let Some(region) = region.or(expected)
                 && !address.is_in_region(&region)
                 && !moved
@@ -317,7 +295,7 @@ impl Client {
     /// Sends a request for an object, and asks for its checksum, too. Some stores (Backblaze B2) refuse
     /// whoever does: then it is asked for no more. What refuses a HEAD does not say why, and may be another
     /// thing that has passed by the next one.
-    pub(super) fn send_for_checksum(&self, call: &mut Call) -> Result<Answer, Cause> {
+    pub(super) fn send_for_checksum(&self, call: &mut Call) -> Result<Response, Cause> {
         if !self.gives_checksums.load(Ordering::Relaxed) {
             return self.send(call);
         }
@@ -334,11 +312,11 @@ impl Client {
             other => return other,
         };
         call.headers.pop();
-        let answer = self.send(call)?;
+        let response = self.send(call)?;
         if says_why {
             self.gives_checksums.store(false, Ordering::Relaxed);
         }
-        Ok(answer)
+        Ok(response)
     }
 
     fn send_once(
@@ -346,7 +324,7 @@ impl Client {
         call: &Call,
         address: &Address,
         credentials: Option<&Arc<Credentials>>,
-    ) -> Result<Answer, Cause> {
+    ) -> Result<Response, Cause> {
         let url = address.url(call.key, call.query);
         let mut headers = HeaderMap::with_capacity(12);
         let mut add = |name: HeaderName, value: &str| {
@@ -364,7 +342,8 @@ impl Client {
                 Some(payload) => match &call.sha256 {
                     Some(sha256) => sha256.clone(),
                     None => {
-                        let [sha256] = self.hash(payload, [Hasher::new(Checksum::Sha256)])?;
+                        let [sha256] =
+                            payload.hash([Hasher::new(Checksum::Sha256)], &self.cancel)?;
                         hex(&sha256)
                     }
                 },
@@ -398,20 +377,20 @@ impl Client {
             .map_err(|error| Cause::Config(format!("request: {error}")))?;
         *request.headers_mut() = headers;
         let before = SystemTime::now();
-        let answer = self.http.send(request, call.payload.as_ref())?;
-        if answer.status < 300 {
-            self.throttle.on_response(answer.took);
+        let response = self.http.send(request, call.payload.as_ref())?;
+        if response.is_success() {
+            self.throttle.on_response(response.latency());
         }
-        self.note_date(&answer, before);
-        Ok(answer)
+        self.note_date(&response, before);
+        Ok(response)
     }
 
     /// The error that an answer is, and the region that it says the signature should have been for.
-    fn error(&self, answer: Answer) -> (Cause, Option<String>) {
-        let status = answer.status;
-        let retry_after = answer.header("retry-after").and_then(|text| text.parse().ok());
-        let location = answer.header("location").map(str::to_owned);
-        let body = match answer.text(64 << 10) {
+    fn error(&self, response: Response) -> (Cause, Option<String>) {
+        let status = response.status();
+        let retry_after = response.header("retry-after").and_then(|text| text.parse().ok());
+        let location = response.header("location").map(str::to_owned);
+        let body = match response.text(64 << 10) {
             Ok(body) => body,
             // Nobody knows what it was: not to be guessed from the status, as 404 may mean "done".
             Err(cause) => return (cause, None),
@@ -444,9 +423,9 @@ impl Client {
     }
 
     /// Learns from the `Date` of an answer to a request that was sent after `before`.
-    fn note_date(&self, answer: &Answer, before: SystemTime) {
+    fn note_date(&self, response: &Response, before: SystemTime) {
         let Some(date) =
-            answer.header("date").and_then(|text| httpdate::parse_http_date(text).ok())
+            response.header("date").and_then(|text| httpdate::parse_http_date(text).ok())
         else {
             return;
         };

@@ -34,6 +34,7 @@ use crate::{
     model::time::Timestamp,
     s3::{
         access_keys::Credentials,
+        fetch::{Fetch, FetchReply, FetchRequest},
         profile::{Env, Profile, list},
     },
 };
@@ -51,30 +52,6 @@ const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 300 });
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
 /// An answer longer than this many bytes has no keys in it.
 const PROCESS_OUTPUT: u64 = 1 << 20;
-
-/// A request for credentials. No `Debug`: headers and body hold tokens. The URL never does.
-#[derive(Clone)]
-pub(crate) struct FetchRequest {
-    pub method: &'static str,
-    pub url: String,
-    pub headers: Vec<(&'static str, String)>,
-    pub body: Option<String>,
-    /// For the whole exchange.
-    pub timeout: Duration,
-    /// Whether it goes as requests of S3 do, by the proxy, and with the CA bundle, that are set up.
-    pub by_proxy: bool,
-}
-
-/// The answer, of any status. No `Debug`: the body holds secrets.
-pub(crate) struct FetchReply {
-    pub status: u16,
-    pub body: String,
-}
-
-/// Sends one request. An answer of any status is `Ok`; `Err` says why there is none. It must not
-/// follow redirects, which could carry a token to another host; must ask link-local and loopback
-/// hosts directly, not through a proxy; and must bound the size of a body.
-pub(crate) type Fetch = dyn Fn(FetchRequest) -> Result<FetchReply, String> + Send + Sync;
 
 /// The credentials of one run: one source, asked when need be, by one thread at a time.
 pub(crate) struct Provider {

@@ -7,23 +7,25 @@ mod address;
 mod checksum;
 mod client;
 mod credentials;
-mod http;
+mod fetch;
 mod operations;
 pub(crate) mod options;
 pub(crate) mod parts;
+mod payload;
 mod profile;
 mod request_bodies;
 mod responses;
 mod sign;
 mod throttle;
+mod transport;
 mod xml;
 
 pub use access::{Access, AccessOptions, Addressing};
 pub use checksum::Checksum;
 pub(crate) use checksum::{Hasher, base64};
 pub(crate) use client::Client;
-pub(crate) use http::Payload;
 pub(crate) use operations::{Head, ListFrom, MAX_DELETE_BATCH, Sink};
+pub(crate) use payload::Payload;
 pub use profile::Env;
 pub(crate) use responses::{
     listing::Listed,
@@ -32,6 +34,3 @@ pub(crate) use responses::{
 
 #[cfg(fuzzing)]
 pub(crate) use responses::{listing::parse_listing, parse_responses};
-
-/// How much is read or hashed at a time, in bytes.
-pub(crate) const CHUNK: usize = 128 << 10;

@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    CHUNK, Checksum, Client, Hasher, Payload, base64,
+    Checksum, Client, Hasher, Payload, base64,
     checksum::hex,
-    client::{Call, MAX_DOCUMENT},
-    http::Answer,
+    client::Call,
+    payload::CHUNK_SIZE,
     request_bodies,
     responses::{
         delete::parse_deleted,
@@ -19,6 +19,7 @@ use super::{
             parse_upload_id, parse_uploads,
         },
     },
+    transport::Response,
 };
 use crate::{
     error::{Cause, Error, Result},
@@ -62,22 +63,22 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn read(answer: &Answer) -> Head {
-        let encrypted = answer.header("x-amz-server-side-encryption");
-        let customer = answer.header("x-amz-server-side-encryption-customer-algorithm");
+    fn read(response: &Response) -> Head {
+        let encrypted = response.header("x-amz-server-side-encryption");
+        let customer = response.header("x-amz-server-side-encryption-customer-algorithm");
         // A composite checksum, of parts that nobody knows any more, ends in their number.
-        let whole = answer.header("x-amz-checksum-type").is_none_or(|kind| kind != "COMPOSITE");
+        let whole = response.header("x-amz-checksum-type").is_none_or(|kind| kind != "COMPOSITE");
         let checksum = Checksum::ALL.into_iter().filter(|_| whole).find_map(|algorithm| {
-            let value = answer.header(algorithm.header()?)?;
+            let value = response.header(algorithm.header()?)?;
             (!value.contains('-')).then(|| (algorithm, value.to_owned()))
         });
-        let size = match answer.header("content-range") {
+        let size = match response.header("content-range") {
             Some(range) => range.rsplit('/').next(),
-            None => answer.header("content-length"),
+            None => response.header("content-length"),
         };
         Head {
             size: size.and_then(|text| text.parse().ok()),
-            etag: answer.header("etag").map_or(ETag::None, ETag::parse),
+            etag: response.header("etag").map_or(ETag::None, ETag::parse),
             opaque_etag: encrypted.is_some_and(|kind| kind.starts_with("aws:kms"))
                 || customer.is_some(),
             checksum,
@@ -100,8 +101,8 @@ impl Client {
             ListFrom::Level => query.insert(0, ("delimiter", "/")),
         }
         self.retry("list", format!("s3://{}/{prefix}", self.bucket), || {
-            let answer = self.send(&Call { query: &query, ..Call::new("GET", None) })?;
-            parse_page(&answer.text(MAX_DOCUMENT)?)
+            let response = self.send(&Call { query: &query, ..Call::new("GET", None) })?;
+            parse_page(&response.xml()?)
         })
     }
 
@@ -110,10 +111,10 @@ impl Client {
         self.retry("upload", key, || {
             let mut call = Call::new("PUT", Some(key));
             self.attach(&mut call, payload)?;
-            let answer = self.send(&call)?;
+            let response = self.send(&call)?;
             // Whatever stands between may answer 200 to anything; only a store names what it stored.
-            let is_stored = answer.header("etag").is_some();
-            self.finish(answer)?;
+            let is_stored = response.header("etag").is_some();
+            response.drain()?;
             let unclear = || Cause::Malformed("PutObject without an ETag".to_owned());
             is_stored.then_some(()).ok_or_else(unclear)
         })
@@ -131,7 +132,7 @@ impl Client {
                     call.headers.push(("x-amz-checksum-type", "FULL_OBJECT".to_owned()));
                 }
             }
-            parse_upload_id(&self.send(&call)?.text(MAX_DOCUMENT)?)
+            parse_upload_id(&self.send(&call)?.xml()?)
         };
         let begun = self.retry("begin upload of", key, || {
             attempt().inspect_err(|cause| {
@@ -167,9 +168,9 @@ impl Client {
         self.retry("upload", key, || {
             let mut call = Call { query: &query, ..Call::new("PUT", Some(key)) };
             self.attach(&mut call, payload)?;
-            let answer = self.send(&call)?;
-            let etag = answer.header("etag").map(str::to_owned);
-            self.finish(answer)?;
+            let response = self.send(&call)?;
+            let etag = response.header("etag").map(str::to_owned);
+            response.drain()?;
             let etag =
                 etag.ok_or_else(|| Cause::Malformed("UploadPart without an ETag".to_owned()))?;
             // The sum of the whole is asked for where S3 can make it; a hash of hashes it only makes
@@ -193,8 +194,8 @@ impl Client {
                 query.extend([("key-marker", key.as_str()), ("upload-id-marker", upload_id)]);
             }
             let page = self.retry(action, &subject, || {
-                let answer = self.send(&Call { query: &query, ..Call::new("GET", None) })?;
-                parse_uploads(&answer.text(MAX_DOCUMENT)?)
+                let response = self.send(&Call { query: &query, ..Call::new("GET", None) })?;
+                parse_uploads(&response.xml()?)
             })?;
             uploads.extend(page.uploads);
             marker = match page.next {
@@ -216,8 +217,8 @@ impl Client {
             let marker = after.to_string();
             let query = [("part-number-marker", marker.as_str()), ("uploadId", upload_id)];
             let page = self.retry("list parts of", key, || {
-                let answer = self.send(&Call { query: &query, ..Call::new("GET", Some(key)) })?;
-                parse_parts(&answer.text(MAX_DOCUMENT)?)
+                let response = self.send(&Call { query: &query, ..Call::new("GET", Some(key)) })?;
+                parse_parts(&response.xml()?)
             })?;
             found.parts.extend(page.parts);
             found.algorithm = page.algorithm;
@@ -250,8 +251,7 @@ impl Client {
             let mut call =
                 Call { query: &[("uploadId", upload_id)], ..Call::new("POST", Some(key)) };
             call.payload = Some(Payload::Bytes(body.as_bytes()));
-            let done =
-                self.send(&call).and_then(|answer| parse_completed(&answer.text(MAX_DOCUMENT)?));
+            let done = self.send(&call).and_then(|response| parse_completed(&response.xml()?));
             match done {
                 // An earlier try went through, and only its answer was lost.
                 Err(Cause::S3 { ref code, .. }) if code == "NoSuchUpload" && tries > 1 => {
@@ -268,7 +268,7 @@ impl Client {
     pub(crate) fn abort_upload(&self, key: &str, upload_id: &str) -> Result<()> {
         let query = [("uploadId", upload_id)];
         let call = Call { query: &query, ..Call::new("DELETE", Some(key)) };
-        let attempt = || match self.send(&call).and_then(|answer| self.finish(answer)) {
+        let attempt = || match self.send(&call).and_then(|response| response.drain()) {
             Err(Cause::S3 { code, .. }) if code == "NoSuchUpload" => Ok(()),
             other => other,
         };
@@ -286,19 +286,19 @@ impl Client {
 
     fn head_once(&self, key: &str) -> Result<Head, Cause> {
         let send = || self.send_for_checksum(&mut Call::new("HEAD", Some(key)));
-        let answer = match send() {
+        let response = match send() {
             // An answer to HEAD has no body that says why: that the credentials have expired, it may be. What
             // is asked for a byte says so, and is sent again with new ones.
             Err(Cause::S3 { status: 400, code, .. }) if code.is_empty() => {
                 let mut one_byte = Call::new("GET", Some(key));
                 one_byte.headers.push(("range", "bytes=0-0".to_owned()));
-                self.finish(self.send(&one_byte)?)?;
+                self.send(&one_byte)?.drain()?;
                 send()?
             }
             other => other?,
         };
-        let head = Head::read(&answer);
-        self.finish(answer)?;
+        let head = Head::read(&response);
+        response.drain()?;
         Ok(head)
     }
 
@@ -315,8 +315,12 @@ impl Client {
     ) -> Result<()> {
         let mut etag = etag.clone();
         let mut at = range.start;
-        let mut buffer =
-            vec![0; CHUNK.min(usize::try_from(range.end - range.start).unwrap_or(CHUNK)).max(1)];
+        let mut buffer = vec![
+            0;
+            CHUNK_SIZE
+                .min(usize::try_from(range.end - range.start).unwrap_or(CHUNK_SIZE))
+                .max(1)
+        ];
         self.retry("download", key, || {
             if at == range.end && at > range.start {
                 // All of it came, and only the end of the answer was lost.
@@ -328,8 +332,8 @@ impl Client {
                 call.headers.push(("range", format!("bytes={at}-{}", range.end - 1)));
             }
             call.headers.extend(etag.quoted().map(|etag| ("if-match", etag)));
-            let mut answer = self.send_for_checksum(&mut call)?;
-            let head = Head::read(&answer);
+            let mut response = self.send_for_checksum(&mut call)?;
+            let head = Head::read(&response);
             // Stores that don't know If-Match answer with what they have now.
             let is_known = etag != ETag::None && head.etag != ETag::None;
             let other_size = head.size.filter(|found| *found != size);
@@ -343,10 +347,13 @@ impl Client {
             if other_size.is_some() || (is_known && head.etag != etag) {
                 return Err(Cause::Changed("the object was replaced after it was listed"));
             }
-            if answer.status != if whole { 200 } else { 206 } {
-                return Err(Cause::Malformed(format!("status {} to a ranged GET", answer.status)));
+            if response.status() != if whole { 200 } else { 206 } {
+                return Err(Cause::Malformed(format!(
+                    "status {} to a ranged GET",
+                    response.status()
+                )));
             }
-            let sent = answer.header("content-range").unwrap_or_default();
+            let sent = response.header("content-range").unwrap_or_default();
             if !whole && !begins_at(sent, at) {
                 return Err(Cause::Malformed(format!("{sent} in place of bytes from {at} on")));
             }
@@ -361,7 +368,7 @@ impl Client {
                 }
                 let want =
                     buffer.len().min(usize::try_from(range.end - at).unwrap_or(buffer.len()));
-                let read = answer.read(&mut buffer[..want])?;
+                let read = response.read(&mut buffer[..want])?;
                 if read == 0 {
                     return Err(Cause::Network("the connection was closed too early".to_owned()));
                 }
@@ -369,10 +376,10 @@ impl Client {
                 at += read as u64;
             }
             // Where its length was not said, only its end tells.
-            if whole && head.size.is_none() && answer.read(&mut [0])? > 0 {
+            if whole && head.size.is_none() && response.read(&mut [0])? > 0 {
                 return Err(Cause::Changed("the object is longer than it was listed"));
             }
-            self.finish(answer)
+            response.drain()
         })
     }
 
@@ -398,8 +405,7 @@ impl Client {
 
     fn delete_one(&self, key: &str) -> Result<()> {
         self.retry("delete", key, || {
-            match self.send(&Call::new("DELETE", Some(key))).and_then(|answer| self.finish(answer))
-            {
+            match self.send(&Call::new("DELETE", Some(key))).and_then(|response| response.drain()) {
                 // Some stores say so; and an earlier try may have gone through.
                 Err(Cause::S3 { code, .. }) if code == "NoSuchKey" => Ok(()),
                 other => other,
@@ -442,7 +448,7 @@ impl Client {
         let mut call = Call { query: &[("delete", "")], ..Call::new("POST", None) };
         call.payload = Some(Payload::Bytes(body.as_bytes()));
         call.headers.push(("content-md5", base64(&md5.finish())));
-        let result = parse_deleted(&self.send(&call)?.text(MAX_DOCUMENT)?)?;
+        let result = parse_deleted(&self.send(&call)?.xml()?)?;
         let deleted: HashSet<String> = result.deleted.into_iter().collect();
         let outcome = |key: &&str| match result.failed.iter().find(|failed| failed.key == **key) {
             _ if deleted.contains(*key) => Ok(()),

@@ -1,0 +1,18 @@
+//! HTTP: a blocking client with a pool of connections. Only this folder names ureq; the `http`
+//! crate provides the types that others need.
+//!
+//! A request to S3 has no time limit as a whole, because objects may be large and networks slow.
+//! The limits apply to each connect, read and write.
+
+mod credential_fetcher;
+mod describe;
+mod dns;
+mod early_response;
+mod http_client;
+mod proxy;
+mod response;
+mod tls;
+
+pub(crate) use credential_fetcher::credential_fetcher;
+pub(crate) use http_client::HttpClient;
+pub(crate) use response::Response;

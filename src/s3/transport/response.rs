@@ -1,0 +1,74 @@
+//! A response whose body has not been read yet.
+
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
+
+use http::HeaderMap;
+
+use crate::{error::Cause, s3::transport::describe::network_error};
+
+/// The longest XML body that S3 sends, with room to spare: a listing of 1,000 keys of 1,024 bytes,
+/// each three times as long when percent-encoded, has about 4 MB.
+const MAX_XML_BODY: u64 = 16 << 20;
+
+/// A response whose body has not been read yet.
+pub(crate) struct Response {
+    pub(super) status: u16,
+    pub(super) latency: Duration,
+    pub(super) headers: HeaderMap,
+    pub(super) body: ureq::BodyReader<'static>,
+}
+
+impl Response {
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Whether the status means success.
+    pub(crate) fn is_success(&self) -> bool {
+        self.status < 300
+    }
+
+    /// The time from the end of the request to the head of the response.
+    pub(crate) fn latency(&self) -> Duration {
+        self.latency
+    }
+
+    /// The value of a header, if it is plain text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Reads some bytes of the body. It is an error if the body ends early.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Cause> {
+        loop {
+            match self.body.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map_err(|error| network_error(&error.into())),
+            }
+        }
+    }
+
+    /// Reads and drops the rest of the body, so that the connection can be used again.
+    pub(crate) fn drain(self) -> Result<(), Cause> {
+        let read = io::copy(&mut self.body.take(MAX_XML_BODY), &mut io::sink());
+        read.map(drop).map_err(|error| network_error(&error.into()))
+    }
+
+    /// Reads the whole body as XML.
+    pub(crate) fn xml(self) -> Result<String, Cause> {
+        self.text(MAX_XML_BODY)
+    }
+
+    /// Reads the whole body as text, but no more than `limit` bytes.
+    pub(crate) fn text(self, limit: u64) -> Result<String, Cause> {
+        let mut bytes = Vec::new();
+        self.body
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|error| network_error(&error.into()))?;
+        String::from_utf8(bytes).map_err(|_| Cause::Malformed("the body is not UTF-8".to_owned()))
+    }
+}
