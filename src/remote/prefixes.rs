@@ -281,7 +281,7 @@ impl JobSource for Prefixes<'_> {
         let mut open = self.nodes.iter_mut();
         let (id, node) = open.find(|(_, node)| node.filled <= left && node.is_worth_a_split())?;
         node.split = Split::UnderWay;
-        Some(Ask { node: *id, dir: node.shared.clone(), from: ListFrom::Level })
+        Some(Ask { node: *id, dir: node.shared.clone(), from: ListFrom::OneLevel })
     }
 
     fn limit(&self) -> usize {
@@ -290,7 +290,7 @@ impl JobSource for Prefixes<'_> {
 
     fn done(&mut self, (ask, page): Self::Outcome) {
         match ask.from {
-            ListFrom::Level => self.split(ask.node, page),
+            ListFrom::OneLevel => self.split(ask.node, page),
             _ => self.add(ask.node, page),
         }
     }
@@ -363,7 +363,7 @@ mod tests {
         fn page(&self, ask: &Ask) -> Result<Page> {
             self.pages.set(self.pages.get() + 1);
             let refused = || Error::new("list", "", Cause::Malformed("refused".to_owned()));
-            let is_level = matches!(ask.from, ListFrom::Level);
+            let is_level = matches!(ask.from, ListFrom::OneLevel);
             self.levels.set(self.levels.get() + usize::from(is_level));
             match self.flaw {
                 Flaw::RefusesDelimiter if is_level => return Err(refused()),
@@ -377,7 +377,7 @@ mod tests {
                 ListFrom::Token(last) => {
                     keys.into_iter().skip_while(|key| key != last).skip(1).collect()
                 }
-                ListFrom::Level if self.flaw != Flaw::IgnoresDelimiter => {
+                ListFrom::OneLevel if self.flaw != Flaw::IgnoresDelimiter => {
                     let mut names = Vec::new();
                     for key in keys {
                         let slash = key[ask.dir.len()..].find('/');

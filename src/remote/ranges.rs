@@ -302,7 +302,7 @@ mod tests {
                 ListFrom::Token(last) => {
                     self.keys.iter().skip_while(|key| *key != last).skip(1).collect()
                 }
-                ListFrom::Level => Vec::new(),
+                ListFrom::OneLevel => Vec::new(),
             };
             let mut page = keys[..keys.len().min(self.page_size)].to_vec();
             let next = (page.len() < keys.len()).then(|| page.last().map(|key| key.to_string()));

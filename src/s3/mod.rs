@@ -1,23 +1,30 @@
-//! S3 in S3's own terms: its operations are methods of the [`Client`], each signed, retried where that is
-//! safe, and sent over one pool of connections.
+//! S3 in its own terms. The operations are methods of the [`Client`], which signs requests, retries
+//! them where that is safe, and sends them over one pool of connections.
+//!
+//! Nothing in this folder is specific to backups.
 
 mod access;
 mod access_keys;
 mod address;
 mod checksum;
 mod client;
+mod clock;
 mod credentials;
+mod error_response;
 mod fetch;
 mod operations;
 pub(crate) mod options;
 pub(crate) mod parts;
 mod payload;
 mod profile;
+mod request;
 mod request_bodies;
 mod responses;
+mod retry;
 mod sign;
 mod throttle;
 mod transport;
+mod watchdog;
 mod xml;
 
 pub use access::{Access, AccessOptions, Addressing};

@@ -114,7 +114,7 @@ impl UnfinishedUploads {
         let changed = state.modified.nanos().saturating_add(margin);
         if upload.initiated.nanos() > changed
             && let Ok(listed) = client.list_parts(key, &upload.upload_id)
-            && client.can_go_on_with(listed.algorithm.as_deref())
+            && client.can_resume_with(listed.algorithm.as_deref())
         {
             let parts = listed.parts.into_iter().map(|part| (part.number, part)).collect();
             return Ok(Some((upload.upload_id.clone(), StoredParts(parts))));

@@ -17,5 +17,5 @@ pub(crate) fn parse_responses(xml: &str) {
     let _ = (multipart::parse_uploads(xml), multipart::parse_parts(xml));
     let _ = url_encoding::decode(xml.to_owned());
     let _ = crate::model::time::Timestamp::parse_rfc3339(xml);
-    let _ = httpdate::parse_http_date(xml);
+    crate::s3::clock::Clock::default().observe(Some(xml), std::time::SystemTime::now());
 }

@@ -1,0 +1,58 @@
+//! Interprets responses that report an error.
+
+use crate::{
+    error::{Cause, s3_code},
+    s3::{
+        responses::error::{ErrorBody, parse_error, parse_region},
+        transport::Response,
+    },
+};
+
+/// The longest error body that is read, in bytes.
+const MAX_ERROR_BODY: u64 = 64 << 10;
+
+/// A response that reports an error.
+pub(crate) struct ErrorResponse {
+    pub cause: Cause,
+    /// The region that the request should have been sent to or signed for, if the server names one.
+    pub region: Option<String>,
+}
+
+impl ErrorResponse {
+    /// Reads a response without success.
+    pub(crate) fn read(response: Response) -> ErrorResponse {
+        let status = response.status();
+        let retry_after = response.header("retry-after").and_then(|text| text.parse().ok());
+        let bucket_region = response.header("x-amz-bucket-region").map(str::to_owned);
+        let location = response.header("location").map(str::to_owned);
+        let body = match response.text(MAX_ERROR_BODY) {
+            Ok(body) => body,
+            // The error is unknown. The status alone must not stand for it: a 404 may mean success.
+            Err(cause) => return ErrorResponse { cause, region: None },
+        };
+        if status == 412 {
+            let cause = Cause::Changed("the object was replaced after it was listed");
+            return ErrorResponse { cause, region: None };
+        }
+        let ErrorBody { code, mut message } = parse_error(&body).unwrap_or_else(|| {
+            // A body that is not from S3 says nothing about the object.
+            let code = if body.is_empty() { s3_code::of_status(status) } else { "" };
+            ErrorBody { code: code.to_owned(), message: String::new() }
+        });
+        if let Some(location) = location
+            && (300..400).contains(&status)
+            && (code.is_empty() || message.is_empty())
+        {
+            // For example from http to https. Redirects are not followed to a server that the user
+            // did not name.
+            let target = location.split('?').next().unwrap_or_default();
+            message = format!("redirect to {target}, which is not followed; change the endpoint");
+        }
+        let region = bucket_region.or_else(|| {
+            let is_wrong_region = code == s3_code::AUTHORIZATION_HEADER_MALFORMED;
+            is_wrong_region.then(|| parse_region(&body)).flatten()
+        });
+        let region = region.filter(|_| matches!(status, 301 | 307 | 400 | 403));
+        ErrorResponse { cause: Cause::S3 { status, code, message, retry_after }, region }
+    }
+}

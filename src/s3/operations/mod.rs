@@ -1,0 +1,14 @@
+//! The operations of S3 that s3keep needs: one method of the [`Client`](crate::s3::client::Client)
+//! each.
+
+mod delete;
+mod download;
+mod head;
+mod list;
+mod multipart;
+mod objects;
+
+pub(crate) use delete::MAX_DELETE_BATCH;
+pub(crate) use download::Sink;
+pub(crate) use head::Head;
+pub(crate) use list::ListFrom;
