@@ -1,7 +1,18 @@
 //! The local directory: scanning it, and every access to its files.
 
+mod file_state;
+mod flush;
+mod gone;
+mod lock;
+mod parent;
+mod platform;
 mod root;
 mod scan;
+mod temporary;
 
-pub(crate) use root::{Complete, Expected, FileState, ParentCache, Root, Temporary, begin_writing};
+pub(crate) use file_state::{Expected, FileState};
+pub(crate) use parent::ParentCache;
+pub(crate) use platform::begin_writing;
+pub(crate) use root::Root;
 pub(crate) use scan::{Scan, pool, scan};
+pub(crate) use temporary::{Complete, Temporary};

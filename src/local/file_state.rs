@@ -1,0 +1,40 @@
+//! The state of a file, as the decision rule sees it: its size and modification time.
+//!
+//! Whatever reads, replaces or removes a file compares its state with the scanned one first or
+//! afterwards, and so detects a change in between.
+
+use std::{fs, io};
+
+use crate::model::{entry::File, time::Timestamp};
+
+/// The size and modification time of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileState {
+    pub size: u64,
+    pub modified: Timestamp,
+}
+
+impl FileState {
+    /// The state in which the scan found a file.
+    pub(crate) fn of_scanned(file: &File) -> FileState {
+        FileState { size: file.size, modified: file.modified }
+    }
+
+    /// The present state of an open file.
+    pub(crate) fn of(file: &fs::File) -> io::Result<FileState> {
+        FileState::of_metadata(&file.metadata()?)
+    }
+
+    pub(super) fn of_metadata(metadata: &fs::Metadata) -> io::Result<FileState> {
+        Ok(FileState { size: metadata.len(), modified: metadata.modified()?.into() })
+    }
+}
+
+/// What has to be at a path for it to be replaced or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    Nothing,
+    /// A file in this state.
+    File(FileState),
+    Link,
+}

@@ -1,0 +1,57 @@
+//! Whether a file is really gone: the last question before a backup deletes its object.
+//!
+//! The answer is yes only if that is certain. Every error that can have another reason than a missing
+//! file, such as a denied permission, means no.
+
+use std::io;
+
+use crate::{
+    local::root::Root,
+    model::{links::Links, paths},
+};
+
+impl Root {
+    /// Whether there is certainly no file at `path`, nor a link or anything else but a directory.
+    ///
+    /// With [`Links::Follow`], links in the directories of the path are followed.
+    pub(crate) fn has_no_file(&self, path: &str, links: Links) -> bool {
+        let follows = links == Links::Follow;
+        let real = if follows { self.real_path(path) } else { Ok(path.to_owned()) };
+        let metadata = real
+            .and_then(|real| self.parent(&real, false))
+            .and_then(|parent| parent.dir.symlink_metadata(&parent.name));
+        match metadata {
+            Ok(metadata) => metadata.is_dir(),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound if !follows => true,
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    !self.passes_an_obscure_link(path, follows)
+                }
+                _ => false,
+            },
+        }
+    }
+
+    /// Whether a link in the directories of `path` hides what is below it. It may lead to a directory
+    /// that is not followed, or to one that is missing at the moment.
+    ///
+    /// A link to a file hides nothing: nothing exists below a file.
+    fn passes_an_obscure_link(&self, path: &str, follows: bool) -> bool {
+        path.match_indices('/').any(|(end, _)| {
+            let dir = self.path.join(&path[..end]);
+            dir.is_symlink() && !(dir.is_file() || follows && dir.is_dir())
+        })
+    }
+
+    /// The real path of `path` below the root: links in its directories are resolved, but not its last
+    /// name.
+    fn real_path(&self, path: &str) -> io::Result<String> {
+        let (dirs, name) = paths::split(path);
+        // Not the original error: `NotFound` would count as proof that the file is gone.
+        let root = self.path.canonicalize().map_err(|_| io::ErrorKind::InvalidInput)?;
+        let dirs = self.path.join(dirs).canonicalize()?;
+        let below = dirs.strip_prefix(root).ok().map(|below| below.join(name));
+        let below = below.and_then(|below| Some(below.to_str()?.to_owned()));
+        below.ok_or(io::ErrorKind::InvalidInput.into())
+    }
+}

@@ -1,0 +1,63 @@
+//! Locks that keep two runs out of one directory.
+//!
+//! The lock is a `flock` on the directory itself. It needs no file of its own, and the kernel releases
+//! it when the process ends.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::Path,
+};
+
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, flock, open},
+    io::Errno,
+};
+
+use crate::{
+    error::{Error, Refusal, Result},
+    local::root::Root,
+};
+
+/// Keeps other runs out of a directory until it is dropped.
+pub(crate) struct Lock {
+    dir: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the descriptor is not enough: a child process that is just being started may hold a
+        // copy of it.
+        let _ = self.dir.unlock();
+    }
+}
+
+impl Root {
+    /// Locks the directory against other runs.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        let path = self.path.display().to_string();
+        let fail = |error: io::Error| Error::new("lock directory", path.clone(), error);
+        // `self.dir` is an `O_PATH` descriptor, which cannot be locked.
+        let dir = self.dir.open(".").map_err(fail)?.into_std();
+        match dir.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(Refusal::Busy(path).into()),
+            // Some network file systems cannot lock directories. A run without a lock is better than no
+            // run.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Lock { dir }),
+        }
+    }
+
+    /// Whether another run is active in a directory that contains `path`: one above the root, or one
+    /// between the root and `path`. Temporary files there may belong to that run.
+    pub(crate) fn is_worked_on(&self, path: &str) -> bool {
+        let root = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let below = path.match_indices('/').map(|(end, _)| root.join(&path[..end]));
+        below.chain(root.ancestors().skip(1).map(Path::to_owned)).any(|dir| is_locked(&dir))
+    }
+}
+
+fn is_locked(dir: &Path) -> bool {
+    let shared_lock = open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|dir| flock(dir, FlockOperation::NonBlockingLockShared));
+    shared_lock == Err(Errno::WOULDBLOCK)
+}

@@ -1,0 +1,103 @@
+//! System calls that only Linux and Android have, and what other systems do instead.
+
+pub(crate) use imp::{HAS_SYNCFS, begin_writing, open_beneath, rename_if_absent, reserve, syncfs};
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod imp {
+    use std::{fs::File, io, num::NonZeroU64, ops::Range};
+
+    use cap_std::fs::Dir;
+    use rustix::{
+        fs::{
+            Advice, FallocateFlags, Mode, OFlags, RenameFlags, ResolveFlags, fadvise, fallocate,
+            openat2, renameat_with,
+        },
+        io::Errno,
+    };
+
+    /// Whether [`syncfs`] exists.
+    pub(crate) const HAS_SYNCFS: bool = true;
+
+    /// For smaller files, a reservation is not worth a system call.
+    const MIN_RESERVATION: u64 = 1 << 20;
+
+    /// Opens a directory below `root` with one system call, without following any link.
+    ///
+    /// `None` if that fails for any reason, or if the path enters another file system. The caller then
+    /// has to walk the path.
+    pub(crate) fn open_beneath(root: &Dir, path: &str) -> Option<Dir> {
+        let path = if path.is_empty() { "." } else { path };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let dir = openat2(root, path, flags, Mode::empty(), resolve).ok()?;
+        Some(Dir::from_std_file(dir.into()))
+    }
+
+    /// Renames a file within `dir` in one step with the check that nothing has the new name.
+    ///
+    /// `false` if the name is taken or the file system does not support this. Nothing was changed then.
+    pub(crate) fn rename_if_absent(dir: &Dir, from: &str, to: &str) -> io::Result<bool> {
+        match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reserves disk space for a file, so that a full disk is reported at once.
+    ///
+    /// Otherwise a large download would first use up the space of all smaller ones, and then fail.
+    pub(crate) fn reserve(file: &File, size: u64) -> io::Result<()> {
+        if size < MIN_RESERVATION {
+            return Ok(());
+        }
+        let reserve = || fallocate(file, FallocateFlags::empty(), 0, size);
+        match rustix::io::retry_on_intr(reserve) {
+            // The file system does not support it.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Starts writing a range of a file to disk, so that less is left for the flush at the end.
+    pub(crate) fn begin_writing(file: &File, range: Range<u64>) {
+        if let Some(len) = NonZeroU64::new(range.end - range.start) {
+            // This asks to drop the range from the page cache. Linux cannot drop what is not on disk
+            // yet, and starts to write it instead. A failure costs only time.
+            let _ = fadvise(file, range.start, Some(len), Advice::DontNeed);
+        }
+    }
+
+    /// Flushes the file system that contains `file`.
+    pub(crate) fn syncfs(file: &File) -> Result<(), Errno> {
+        rustix::fs::syncfs(file)
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod imp {
+    use std::{fs::File, io, ops::Range};
+
+    use cap_std::fs::Dir;
+    use rustix::io::Errno;
+
+    pub(crate) const HAS_SYNCFS: bool = false;
+
+    pub(crate) fn open_beneath(_: &Dir, _: &str) -> Option<Dir> {
+        None
+    }
+
+    pub(crate) fn rename_if_absent(_: &Dir, _: &str, _: &str) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    pub(crate) fn reserve(_: &File, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn begin_writing(_: &File, _: Range<u64>) {}
+
+    pub(crate) fn syncfs(_: &File) -> Result<(), Errno> {
+        Err(Errno::NOSYS)
+    }
+}

@@ -1,0 +1,130 @@
+//! Temporary files, from which downloads become files.
+//!
+//! A file of a final name is always complete:
+//!
+//! 1. [`Root::temporary`] creates a temporary file in the directory of the final one, and the download
+//!    writes to it.
+//! 2. [`Temporary::complete`] sets its time and mode, and closes it.
+//! 3. [`Root::sync`] flushes any number of them to disk.
+//! 4. [`Root::publish`] renames it.
+//!
+//! A run that stops in between leaves temporary files behind. The next run removes these leftovers, as
+//! well as those that could not be removed at once.
+
+use std::{fs, io, os::unix::fs::PermissionsExt};
+
+use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
+use cap_std::fs::{OpenOptions, OpenOptionsExt};
+use rustix::io::Errno;
+
+use crate::{
+    error::Cause,
+    local::{
+        file_state::Expected,
+        parent::{Parent, ParentCache},
+        platform,
+        root::Root,
+    },
+    model::{paths, time::Timestamp},
+};
+
+/// A temporary file that is being written. Dropping it removes the file.
+pub(crate) struct Temporary {
+    parent: Parent,
+    /// `None` once it is complete.
+    name: Option<String>,
+    pub file: fs::File,
+}
+
+/// A temporary file that only has to be renamed. It holds no descriptor, and dropping it leaves the file
+/// behind.
+pub(crate) struct Complete {
+    /// The final path.
+    path: String,
+    /// The name of the temporary file.
+    name: String,
+    expected: Expected,
+}
+
+impl Root {
+    /// Creates a temporary file for `path`, with disk space for `size` bytes. Missing directories are
+    /// created.
+    pub(crate) fn temporary(
+        &self,
+        path: &str,
+        replaces_file: bool,
+        size: u64,
+        cache: &mut ParentCache,
+    ) -> io::Result<Temporary> {
+        if self.max_file_size.is_some_and(|max| size > max) {
+            return Err(Errno::FBIG.into());
+        }
+        let parent = self.cached_parent(path, true, cache)?;
+        let temporary = Temporary::create(parent, replaces_file)?;
+        platform::reserve(&temporary.file, size)?;
+        Ok(temporary)
+    }
+
+    /// Renames a complete file to its final path, in place of what is expected there. A file that cannot
+    /// be renamed is removed.
+    pub(crate) fn publish(
+        &self,
+        complete: &Complete,
+        cache: &mut ParentCache,
+    ) -> Result<(), Cause> {
+        let parent = self.cached_parent(&complete.path, false, cache)?;
+        let published = parent.rename_into_place(&complete.name, complete.expected);
+        if published.is_err() {
+            let _ = parent.dir.remove_file(&complete.name);
+        }
+        published
+    }
+
+    /// Removes a complete file that is not published.
+    pub(crate) fn discard(&self, complete: &Complete) {
+        if let Ok(parent) = self.parent(&complete.path, false) {
+            let _ = parent.dir.remove_file(&complete.name);
+        }
+    }
+}
+
+impl Temporary {
+    fn create(parent: Parent, replaces_file: bool) -> io::Result<Temporary> {
+        let name = paths::temporary();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).follow(FollowSymlinks::No);
+        if replaces_file {
+            // Private until `complete` sets the mode of the replaced file.
+            options.mode(0o600);
+        }
+        let file = parent.dir.open_with(&name, &options)?.into_std();
+        Ok(Temporary { parent, name: Some(name), file })
+    }
+
+    /// Sets the modification time, and the mode of the file that this one replaces, and closes the file.
+    pub(crate) fn complete(
+        mut self,
+        path: &str,
+        expected: Expected,
+        modified: Timestamp,
+    ) -> Result<Complete, Cause> {
+        if let Expected::File(_) = expected {
+            // Objects have no permissions, so the file keeps those that it had, but not setuid and
+            // setgid: the kernel clears these on every write too, and the owner may be another now.
+            let replaced = self.parent.dir.symlink_metadata(&self.parent.name)?.permissions();
+            let mode = replaced.into_std(&self.file)?.mode() & 0o777;
+            self.file.set_permissions(fs::Permissions::from_mode(mode))?;
+        }
+        self.file.set_modified(modified.into())?;
+        let name = self.name.take().unwrap_or_default();
+        Ok(Complete { path: path.to_owned(), name, expected })
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            let _ = self.parent.dir.remove_file(name);
+        }
+    }
+}
