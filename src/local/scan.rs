@@ -1,21 +1,21 @@
-//! The local side: a rayon pool walks a directory and stats what it finds.
+//! Scanning the directory: a rayon pool reads directories and the metadata of files.
 //!
-//! A scan yields entries, what had to be left out, and nothing else: one unreadable directory does not
-//! end it. Only a root that can't be read does.
+//! A scan returns the entries, and the names and reasons of all that it skips. An unreadable directory
+//! is skipped. Only an unreadable root is an error.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
 };
 
 use rayon::prelude::*;
-use rustix::io::Errno;
 use walkdir::WalkDir;
 
 use crate::{
     cancel::Cancel,
     error::{Error, Result},
+    local::links::{self, LinkTarget},
     model::{
         entry::File,
         links::Links,
@@ -25,35 +25,39 @@ use crate::{
     },
 };
 
-/// What was found below a root, each list in tree order.
+/// The least number of directory entries that one job of the pool looks at.
+const MIN_ENTRIES_PER_JOB: usize = 64;
+
+/// What a scan found below the root. All lists but `through` and `leftovers` are in tree order.
 #[derive(Debug, Default)]
 pub struct Scan {
     /// The files.
     pub files: Vec<File>,
-    /// Links, with each other link that they lead to their file through.
+    /// Links to files, each paired with the real path of another link that it leads through.
     pub through: Vec<(Box<str>, Box<Path>)>,
     /// All directories below the root.
     pub dirs: Vec<Box<str>>,
-    /// Those of them that are followed links.
+    /// The directories that are followed links.
     pub linked: Vec<Box<str>>,
-    /// What was left out. It shields whatever stands at and under its path on the other side.
+    /// The skipped entries. Each protects everything at and below its path on the other side.
     pub skipped: Vec<Skipped>,
-    /// Unfinished downloads that an earlier run left behind.
+    /// The temporary files that earlier runs left behind.
     pub leftovers: Vec<String>,
 }
 
-/// A rayon pool for the file system, apart from any that the embedding program has.
-pub(crate) fn pool() -> Result<rayon::ThreadPool> {
+/// Creates a rayon pool for the file system, separate from any pool of the embedding program.
+pub(crate) fn file_pool() -> Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
         .thread_name(|n| format!("s3keep-files-{n}"))
         .build()
         .map_err(|error| Error::new("start", "threads", io::Error::other(error)))
 }
 
-/// Walks `root`. `prefix_len` is the length of the key prefix, which a path has to leave room for.
+/// Scans the directory `root`. `prefix_len` is the length of the key prefix, which counts towards the
+/// length of each key.
 ///
 /// # Errors
-/// Only when the root itself can't be read, or on cancellation.
+/// The root cannot be read, or the run was cancelled.
 pub(crate) fn scan(
     pool: &rayon::ThreadPool,
     root: &Path,
@@ -65,19 +69,19 @@ pub(crate) fn scan(
     let root = root.canonicalize().map_err(fail)?;
     fs::read_dir(&root).map_err(fail)?;
     let walk = Walk { root: &root, prefix_len, links, cancel, found: Mutex::default() };
-    let top = Directory { path: String::new(), real: PathBuf::new(), hops: Vec::new() };
+    let top = Directory { path: String::new(), real: PathBuf::new(), linked_from: Vec::new() };
     pool.scope(|scope| walk.directory(scope, top));
     cancel.check()?;
-    let mut found = walk.found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    pool.install(|| found.put_in_order());
+    let mut found = walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    pool.install(|| found.sort());
     Ok(found)
 }
 
 impl Scan {
-    fn put_in_order(&mut self) {
+    fn sort(&mut self) {
         self.files.par_sort_unstable_by(|a, b| paths::tree_order(&a.path, &b.path));
-        // A directory that changes while it is read may name a file twice; a file beside its own object
-        // would look like one that has none.
+        // A directory that changes while it is read can return a file twice. The second one would be
+        // paired with no object, and look like a new file.
         self.files.dedup_by(|a, b| a.path == b.path);
         self.dirs.par_sort_unstable_by(|a, b| paths::tree_order(a, b));
         self.dirs.dedup();
@@ -86,7 +90,7 @@ impl Scan {
 }
 
 struct Walk<'a> {
-    /// Canonical, so that a link's target can be told to be inside.
+    /// Canonical, so that it is a prefix of every canonical path inside.
     root: &'a Path,
     prefix_len: usize,
     links: Links,
@@ -96,16 +100,16 @@ struct Walk<'a> {
 
 /// A directory to read.
 struct Directory {
-    /// Its path below the root, as keys see it.
+    /// The path below the root, as keys have it.
     path: String,
-    /// Where it really is below the root; differs from `path` behind a followed link.
+    /// The real path below the root. It differs from `path` below a followed link.
     real: PathBuf,
-    /// The real directories of the links that led here.
-    hops: Vec<PathBuf>,
+    /// The real directories that contain the followed links in `path`.
+    linked_from: Vec<PathBuf>,
 }
 
-/// What became of one directory entry.
-enum Seen {
+/// One entry of a directory.
+enum Entry {
     File(File),
     Directory(Directory),
     Skipped(Skipped),
@@ -123,32 +127,35 @@ impl Walk<'_> {
             .max_depth(1)
             .into_iter()
             .collect();
-        let seen: Vec<Seen> =
-            entries.into_par_iter().with_min_len(64).map(|entry| self.entry(&dir, entry)).collect();
-        let mut below = Vec::new();
+        let entries: Vec<Entry> = entries
+            .into_par_iter()
+            .with_min_len(MIN_ENTRIES_PER_JOB)
+            .map(|entry| self.entry(&dir, entry))
+            .collect();
+        let mut subdirs = Vec::new();
         {
-            let mut found = self.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            for seen in seen {
-                match seen {
-                    Seen::File(file) => found.files.push(file),
-                    Seen::Skipped(skipped) => found.skipped.push(skipped),
-                    Seen::Leftover(path) => found.leftovers.push(path),
-                    Seen::Directory(sub) => {
-                        found.dirs.push(sub.path.as_str().into());
-                        if sub.hops.len() > dir.hops.len() {
-                            found.linked.push(sub.path.as_str().into());
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            for entry in entries {
+                match entry {
+                    Entry::File(file) => found.files.push(file),
+                    Entry::Skipped(skipped) => found.skipped.push(skipped),
+                    Entry::Leftover(path) => found.leftovers.push(path),
+                    Entry::Directory(subdir) => {
+                        found.dirs.push(subdir.path.as_str().into());
+                        if subdir.linked_from.len() > dir.linked_from.len() {
+                            found.linked.push(subdir.path.as_str().into());
                         }
-                        below.push(sub);
+                        subdirs.push(subdir);
                     }
                 }
             }
         }
-        for sub in below {
-            scope.spawn(move |scope| self.directory(scope, sub));
+        for subdir in subdirs {
+            scope.spawn(move |scope| self.directory(scope, subdir));
         }
     }
 
-    fn entry(&self, dir: &Directory, entry: walkdir::Result<walkdir::DirEntry>) -> Seen {
+    fn entry(&self, dir: &Directory, entry: walkdir::Result<walkdir::DirEntry>) -> Entry {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => return unreadable(dir.path.clone(), &io_error(error)),
@@ -157,15 +164,19 @@ impl Walk<'_> {
             let path = join(&dir.path, &entry.file_name().to_string_lossy());
             let is_dir = entry.file_type().is_dir();
             let reason = if is_dir { SkipReason::DirectoryNotUtf8 } else { SkipReason::NotUtf8 };
-            return Seen::Skipped(Skipped { path, reason });
+            return skip(path, reason);
         };
         let path = join(&dir.path, name);
         let real = dir.real.join(name);
-        let kind = entry.file_type();
-        if kind.is_dir() {
-            return Seen::Directory(Directory { path, real, hops: dir.hops.clone() });
+        let file_type = entry.file_type();
+        if file_type.is_dir() {
+            return Entry::Directory(Directory {
+                path,
+                real,
+                linked_from: dir.linked_from.clone(),
+            });
         }
-        if kind.is_symlink() {
+        if file_type.is_symlink() {
             return self.link(dir, path, entry.path());
         }
         match entry.metadata() {
@@ -174,43 +185,19 @@ impl Walk<'_> {
         }
     }
 
-    fn link(&self, dir: &Directory, path: String, link: &Path) -> Seen {
-        let skip = |path, reason| Seen::Skipped(Skipped { path, reason });
+    fn link(&self, dir: &Directory, path: String, link: &Path) -> Entry {
         if self.links == Links::Skip {
             return skip(path, SkipReason::Link);
         }
-        let target = match link.canonicalize() {
-            Ok(target) => target,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return skip(path, SkipReason::LinkDangling);
-            }
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
-                return skip(path, SkipReason::LinkLoop);
-            }
-            Err(error) => return unreadable(path, &error),
-        };
-        let Ok(real) = target.strip_prefix(self.root) else {
-            return skip(path, SkipReason::LinkOutside);
-        };
-        let real = real.to_owned();
-        match fs::symlink_metadata(&target) {
-            Ok(metadata) if metadata.is_dir() => {
-                let above = |dir: &PathBuf| dir.starts_with(&real);
-                if self.links != Links::Follow {
-                    skip(path, SkipReason::LinkToDirectory)
-                } else if above(&dir.real) || dir.hops.iter().any(above) {
-                    skip(path, SkipReason::LinkLoop)
-                } else {
-                    let hops = dir.hops.iter().chain([&dir.real]).cloned().collect();
-                    Seen::Directory(Directory { path, real, hops })
-                }
-            }
-            Ok(metadata) => {
-                let between = self.links_between(&path, link);
-                if !between.is_empty() {
-                    let mut found =
-                        self.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    found.through.extend(between);
+        match links::follow(self.root, link) {
+            Ok(LinkTarget::Skipped(reason)) => skip(path, reason),
+            Ok(LinkTarget::Directory { real }) => self.link_to_directory(dir, path, real),
+            Ok(LinkTarget::File { real, metadata }) => {
+                let hops = links::hops(self.root, link);
+                if !hops.is_empty() {
+                    let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+                    let link: &str = &path;
+                    found.through.extend(hops.into_iter().map(|hop| (link.into(), hop.into())));
                 }
                 self.file(dir, path, real, &metadata)
             }
@@ -218,37 +205,28 @@ impl Walk<'_> {
         }
     }
 
-    /// The links below the root that a link to a file leads through.
-    fn links_between(&self, path: &str, link: &Path) -> Vec<(Box<str>, Box<Path>)> {
-        let mut between = Vec::new();
-        let mut at = link.to_owned();
-        // The kernel follows no more than 40.
-        for _ in 0..40 {
-            let Ok(says) = fs::read_link(&at) else { break };
-            let next = at.parent().unwrap_or(self.root).join(says);
-            let (Some(dir), Some(name)) = (next.parent(), next.file_name()) else { break };
-            let Ok(dir) = dir.canonicalize() else { break };
-            at = dir.join(name);
-            if at.is_symlink()
-                && let Ok(hop) = at.strip_prefix(self.root)
-            {
-                between.push((path.into(), hop.into()));
-            }
+    fn link_to_directory(&self, dir: &Directory, path: String, real: PathBuf) -> Entry {
+        let is_below_target = |dir: &PathBuf| dir.starts_with(&real);
+        if self.links != Links::Follow {
+            skip(path, SkipReason::LinkToDirectory)
+        } else if is_below_target(&dir.real) || dir.linked_from.iter().any(is_below_target) {
+            skip(path, SkipReason::LinkLoop)
+        } else {
+            let linked_from = dir.linked_from.iter().chain([&dir.real]).cloned().collect();
+            Entry::Directory(Directory { path, real, linked_from })
         }
-        between
     }
 
-    fn file(&self, dir: &Directory, path: String, real: PathBuf, metadata: &fs::Metadata) -> Seen {
-        let skip = |path, reason| Seen::Skipped(Skipped { path, reason });
+    fn file(&self, dir: &Directory, path: String, real: PathBuf, metadata: &fs::Metadata) -> Entry {
         if !metadata.is_file() {
             return skip(path, SkipReason::Special);
         }
         match paths::check(&path, self.prefix_len) {
-            // Behind a link it is not ours to sweep.
+            // One that was reached through a link is not removed: a run changes nothing through links.
             Err(paths::InvalidName::Temporary)
-                if dir.hops.is_empty() && real == Path::new(&path) =>
+                if dir.linked_from.is_empty() && real == Path::new(&path) =>
             {
-                Seen::Leftover(path)
+                Entry::Leftover(path)
             }
             Err(reason) => skip(path, SkipReason::Name(reason)),
             Ok(()) => {
@@ -257,26 +235,30 @@ impl Walk<'_> {
                     Err(error) => return unreadable(path, &error),
                 };
                 let target = (real != Path::new(&path)).then(|| real.into_boxed_path());
-                Seen::File(File { path: path.into(), size: metadata.len(), modified, target })
+                Entry::File(File { path: path.into(), size: metadata.len(), modified, target })
             }
         }
     }
 }
 
-/// The plain error: walkdir's own text repeats the path.
-fn io_error(error: walkdir::Error) -> io::Error {
-    let text = error.to_string();
-    error.into_io_error().unwrap_or_else(|| io::Error::other(text))
+fn skip(path: String, reason: SkipReason) -> Entry {
+    Entry::Skipped(Skipped { path, reason })
 }
 
-/// What vanishes between two looks may be gone, renamed, or on a file system that comes and goes: it is
-/// not known to be deleted.
-fn unreadable(path: String, error: &io::Error) -> Seen {
+/// An entry that cannot be read. One that disappears during the scan may be deleted, renamed, or on a
+/// file system that was unmounted, so it does not count as deleted.
+fn unreadable(path: String, error: &io::Error) -> Entry {
     let reason = match error.kind() {
         io::ErrorKind::NotFound => SkipReason::Vanished,
         _ => SkipReason::Unreadable(error.to_string()),
     };
-    Seen::Skipped(Skipped { path, reason })
+    skip(path, reason)
+}
+
+/// The error without the path, which the text of walkdir's own error repeats.
+fn io_error(error: walkdir::Error) -> io::Error {
+    let text = error.to_string();
+    error.into_io_error().unwrap_or_else(|| io::Error::other(text))
 }
 
 fn join(dir: &str, name: &str) -> String {
@@ -288,11 +270,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_that_its_directory_lists_twice_is_one_file() {
+    fn file_that_its_directory_returns_twice_is_one_file() {
         let modified = Timestamp::from_secs(500);
         let file = File { path: "dir/twice".into(), size: 1, modified, target: None };
         let mut scan = Scan { files: vec![file.clone(), file.clone()], ..Scan::default() };
-        scan.put_in_order();
+        scan.sort();
         assert_eq!(scan.files, [file]);
     }
 }
