@@ -1,71 +1,95 @@
-//! Ranges, side by side.
+//! Listing a bucket in ranges, several at the same time.
 //!
-//! What is left of a bucket is cut into ranges: each begins behind some path ([`guess`] or a file of the
-//! local side names one) and goes on, page after page, until it meets the next one's first keys. Only if
-//! every range ends just where the next begins are they the whole; for then the store itself went on from
-//! one to the other. Where they don't, or where any page is out of byte order (SeaweedFS lists `a/b` before
-//! `a-b`), all is listed anew, by [`prefixes`](super::prefixes).
+//! A range starts after some path and is listed page by page until it reaches the start of the next
+//! range. When a worker is idle, what is left of one range is split in two: in the middle of the local
+//! files that it still has to list ([`middle_of_files`]), or at a guess ([`guess_middle`]).
 //!
-//! That proves a listing whole where what begins behind a path is what follows it in the store's order. A
-//! store that lists in one order and compares by another could still lose a key. So ranges are for stores
-//! whose order is known, and for backups, where a lost key costs no more than an upload in vain.
+//! # When the ranges are the whole bucket
+//!
+//! The result is used only if it is proven to be complete. All of this must hold:
+//!
+//! 1. The pages of each range are in strict byte order: every key comes after the one before, across
+//!    pages as well. SeaweedFS, which lists `a/b` before `a-b`, fails here.
+//! 2. The store refused no start of a range, and no range repeats a page.
+//! 3. Each range was listed up to its end: its last page either contains keys past that end, or is the
+//!    last page of the bucket.
+//! 4. The keys past its end are the first keys of the ranges that follow, in the same order. So the
+//!    store itself continues from one range to the next, with no key in between.
+//! 5. If the last page of a range has no key past its end, all ranges that follow are empty.
+//!
+//! Otherwise [`prefixes`](crate::remote::prefixes) lists the bucket again. A bucket that was never split
+//! needs no proof: it is complete, in any order, once its last page was received. If a page before that
+//! is out of order, [`prefixes`](crate::remote::prefixes) continues after it.
+//!
+//! # What the proof assumes
+//!
+//! What the store returns after a path (`start-after`) must be what follows that path in the order of
+//! its listing. A store that lists in one order and compares in another could still lose a key. Ranges
+//! are therefore used only for stores whose order is known, and for backups, where a lost key causes no
+//! more than a needless upload.
 
 use std::sync::OnceLock;
 
-use super::{Found, Page, Pages, is_final};
 use crate::{
     error::{Error, Result},
     local::Scan,
     model::{entry::File, paths},
+    remote::{
+        entry::ListedEntry,
+        pages::{Page, PageRequest, Pages, concerns_whole_listing},
+    },
     s3::ListFrom,
     worker_pool::JobSource,
 };
 
-/// How many pages a range has to fill before it is cut where nothing is known of what it holds. So a
-/// bucket of a few pages is listed in as many requests, and any other in no more than a third beyond.
-const PAGES_PER_GUESS: usize = 3;
+/// The pages that a range has to fill before it is split at a guess.
+///
+/// A bucket of fewer pages takes one request per page, and any other at most a third more.
+const MIN_PAGES_TO_GUESS: usize = 3;
 
-/// A part of the listing, from behind one path on to where the next range begins.
+/// The part of the listing after one path, up to and including the path after which the next range
+/// starts.
 struct Range {
     id: usize,
-    /// Empty for the first.
+    /// The path after which the range starts. Empty for the first range.
     after: String,
     pages: Pages,
-    /// How many pages it has filled since it began or was cut.
-    filled: usize,
-    /// What stood behind its end on its last page.
-    beyond: Vec<Found>,
+    /// The pages since the range started or was split, without its last page.
+    pages_since_split: usize,
+    /// The entries past the end of the range that its last page contained.
+    past_end: Vec<ListedEntry>,
 }
 
 impl Range {
     fn new(id: usize, after: String) -> Range {
         let from =
             if after.is_empty() { ListFrom::Beginning } else { ListFrom::After(after.clone()) };
-        Range { id, after, pages: Pages::new(from), filled: 0, beyond: Vec::new() }
+        Range { id, after, pages: Pages::new(from), pages_since_split: 0, past_end: Vec::new() }
     }
 
+    /// The first path of the range, as far as it was listed.
     fn first(&self) -> Option<&[u8]> {
-        self.pages.found.first().and_then(|page| page.first()).map(Found::path)
+        self.pages.received.first().and_then(|page| page.first()).map(ListedEntry::path)
     }
 
-    /// How far it has come.
+    /// The path that the range has reached.
     fn last(&self) -> &[u8] {
-        let last = self.pages.found.last().and_then(|page| page.last());
-        last.map_or(self.after.as_bytes(), Found::path)
+        let last = self.pages.received.last().and_then(|page| page.last());
+        last.map_or(self.after.as_bytes(), ListedEntry::path)
     }
 }
 
-/// The ranges of one listing, in byte order, as [`run`](crate::worker_pool::run) fetches their pages.
+/// The ranges of one listing, whose pages [`run`](crate::worker_pool::run) fetches.
 pub(super) struct Ranges<'a> {
+    /// In byte order.
     ranges: Vec<Range>,
-    /// How many there ever were.
-    begun: usize,
+    next_id: usize,
     scan: &'a OnceLock<Option<Scan>>,
     limit: &'a dyn Fn() -> usize,
-    /// The most that a page has held.
+    /// The most entries that a page has had, unless it was a last page.
     page_size: usize,
-    /// Something was out of byte order, or refused: what was cut is worth nothing.
-    distrusted: bool,
+    /// Condition 1 or 2 failed, so the ranges prove nothing.
+    is_unreliable: bool,
     failed: Option<Error>,
 }
 
@@ -76,105 +100,127 @@ impl<'a> Ranges<'a> {
     ) -> Ranges<'a> {
         Ranges {
             ranges: vec![Range::new(0, String::new())],
-            begun: 1,
+            next_id: 1,
             scan,
             limit,
             page_size: 1,
-            distrusted: false,
+            is_unreliable: false,
             failed: None,
         }
     }
 
-    /// What is listed: all, or a beginning that has to be gone on from. Else it is nothing.
+    /// All pages of the bucket if the ranges are complete. Otherwise the pages of a bucket that was never
+    /// split, to be continued, or none.
     pub(super) fn into_pages(mut self) -> Result<Pages> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if self.are_whole() {
-            let found = self.ranges.into_iter().flat_map(|range| range.pages.found);
-            return Ok(Pages::all(found.collect()));
+        if self.are_complete() {
+            let received = self.ranges.into_iter().flat_map(|range| range.pages.received);
+            return Ok(Pages::complete(received.collect()));
         }
         let only = self.ranges.pop().filter(|_| self.ranges.is_empty());
         Ok(only.map_or_else(|| Pages::new(ListFrom::Beginning), |range| range.pages))
     }
 
-    /// Whether nothing is missing: each range ends with what the next ones begin with, or with the end of
-    /// all.
-    fn are_whole(&self) -> bool {
-        let meets = |n: usize, range: &Range| {
-            let following = self.ranges[n + 1..].iter().flat_map(|range| &range.pages.found);
+    /// Whether the conditions of the module documentation hold.
+    fn are_complete(&self) -> bool {
+        let meets_the_next = |(n, range): (usize, &Range)| {
+            let following = self.ranges[n + 1..].iter().flat_map(|range| &range.pages.received);
             let mut following = following.flatten();
-            let is_next =
-                |found: &Found| following.next().is_some_and(|next| next.path() == found.path());
-            range.pages.are_all()
-                && range.beyond.iter().all(is_next)
-                && (!range.beyond.is_empty() || following.next().is_none())
+            let is_next = |entry: &ListedEntry| {
+                following.next().is_some_and(|next| next.path() == entry.path())
+            };
+            range.pages.are_complete()
+                && range.past_end.iter().all(is_next)
+                && (!range.past_end.is_empty() || following.next().is_none())
         };
-        !self.distrusted && self.ranges.iter().enumerate().all(|(n, range)| meets(n, range))
+        !self.is_unreliable && self.ranges.iter().enumerate().all(meets_the_next)
     }
 
-    /// Cuts off a part of some range, where one is worth it.
-    fn cut(&mut self) -> Option<()> {
+    /// Splits a range in two. `None` if no split seems to save time.
+    fn split(&mut self) -> Option<()> {
         let files = &self.scan.get()?.as_ref()?.files;
+        let (n, after) = self.split_at_file(files).or_else(|| self.split_at_guess(files))?;
+        self.ranges[n].pages_since_split = 0;
+        self.ranges.insert(n + 1, Range::new(self.next_id, after));
+        self.next_id += 1;
+        Some(())
+    }
+
+    /// The unfinished ranges that have advanced since they were split: the index of each, and its end.
+    fn splittable(&self) -> impl Iterator<Item = (usize, &Range, Option<&str>)> {
         let ends = self.ranges.iter().skip(1).map(|range| Some(range.after.as_str()));
-        let open = self.ranges.iter().zip(ends.chain([None])).enumerate();
-        let open = open.filter(|(_, (range, _))| range.filled > 0 && !range.pages.are_all());
-        // The one with the most to come, as far as the files tell.
-        let known = open.clone().filter_map(|(n, (range, end))| {
-            let (pages, after) = halfway(files, range.last(), end, self.page_size)?;
+        let ranges = self.ranges.iter().zip(ends.chain([None])).enumerate();
+        ranges
+            .map(|(n, (range, end))| (n, range, end))
+            .filter(|(_, range, _)| range.pages_since_split > 0 && !range.pages.are_complete())
+    }
+
+    /// Which range to split after which path, according to the local files: the range that has the most
+    /// pages left.
+    fn split_at_file(&self, files: &[File]) -> Option<(usize, String)> {
+        let splits = self.splittable().filter_map(|(n, range, end)| {
+            let (pages, after) = middle_of_files(files, range.last(), end, self.page_size)?;
             Some((pages, n, after))
         });
-        let known = known.max_by_key(|(pages, ..)| *pages).map(|(_, n, after)| (n, after));
-        let guessed = || {
-            let first = self.ranges.first()?.first()?;
-            let guessed = open.filter_map(|(n, (range, end))| {
-                let (from, last) = (range.pages.found.last()?.first()?.path(), range.last());
-                let in_page = up_to(files, last)?.saturating_sub(up_to(files, from)?);
-                let is_known = in_page > self.page_size / 2;
-                let may_guess = range.filled >= PAGES_PER_GUESS && !is_known;
-                may_guess.then(|| guess(first, from, last, end)).flatten().map(|after| (n, after))
-            });
-            guessed.last()
-        };
-        let (n, after) = known.or_else(guessed)?;
-        self.ranges[n].filled = 0;
-        self.ranges.insert(n + 1, Range::new(self.begun, after));
-        self.begun += 1;
-        Some(())
+        let (_, n, after) = splits.max_by_key(|(pages, ..)| *pages)?;
+        Some((n, after))
+    }
+
+    /// Which range to split after which path, by a guess: the last range that the local files show
+    /// little of.
+    fn split_at_guess(&self, files: &[File]) -> Option<(usize, String)> {
+        let first = self.ranges.first()?.first()?;
+        let splits = self.splittable().filter_map(|(n, range, end)| {
+            let (from, last) = (range.pages.received.last()?.first()?.path(), range.last());
+            let files_in_page = count_up_to(files, last)?.saturating_sub(count_up_to(files, from)?);
+            let is_known_locally = files_in_page > self.page_size / 2;
+            if range.pages_since_split < MIN_PAGES_TO_GUESS || is_known_locally {
+                return None;
+            }
+            Some((n, guess_middle(first, from, last, end)?))
+        });
+        splits.last()
     }
 }
 
 impl JobSource for Ranges<'_> {
-    type Job = (usize, ListFrom);
-    type Outcome = (usize, Result<Page>);
+    type Job = PageRequest;
+    type Outcome = (PageRequest, Result<Page>);
 
-    fn next(&mut self) -> Option<Self::Job> {
+    fn next(&mut self) -> Option<PageRequest> {
         if let Some(None) = self.scan.get() {
+            // The scan failed, so the listing is not needed.
             self.failed.get_or_insert_with(Error::interrupted);
         }
-        if self.failed.is_some() || self.distrusted {
+        if self.failed.is_some() || self.is_unreliable {
             return None;
         }
-        if !self.ranges.iter().any(|range| range.pages.is_ready()) {
-            self.cut()?;
+        if !self.ranges.iter().any(|range| range.pages.are_ready()) {
+            self.split()?;
         }
-        self.ranges.iter_mut().find_map(|range| Some((range.id, range.pages.take()?)))
+        self.ranges.iter_mut().find_map(|range| {
+            let from = range.pages.take_next()?;
+            Some(PageRequest { id: range.id, dir: String::new(), from })
+        })
     }
 
     fn limit(&self) -> usize {
         (self.limit)()
     }
 
-    fn done(&mut self, (id, page): Self::Outcome) {
-        let Some(n) = self.ranges.iter().position(|range| range.id == id) else { return };
+    fn done(&mut self, (request, page): Self::Outcome) {
+        let Some(n) = self.ranges.iter().position(|range| range.id == request.id) else { return };
         let end = self.ranges.get(n + 1).map(|range| range.after.clone());
-        let is_alone = self.ranges.len() == 1;
+        let was_never_split = self.ranges.len() == 1;
         let range = &mut self.ranges[n];
+        let is_first_page = range.pages.received.is_empty();
         let mut page = match page {
             Ok(page) => page,
-            // Not every store can begin behind any path.
-            Err(error) if n > 0 && range.pages.found.is_empty() && !is_final(&error) => {
-                self.distrusted = true;
+            // Not every store accepts every path to start after.
+            Err(error) if n > 0 && is_first_page && !concerns_whole_listing(&error) => {
+                self.is_unreliable = true;
                 return;
             }
             Err(error) => {
@@ -182,213 +228,168 @@ impl JobSource for Ranges<'_> {
                 return;
             }
         };
-        let follows = page.found.first().is_none_or(|found| found.path() > range.last());
-        if !(follows || range.id == 0 && range.pages.found.is_empty())
-            || !page.found.is_sorted_by(|a, b| a.path() < b.path())
-        {
-            self.distrusted |= !is_alone || page.next.is_some();
-        }
+        let follows = page.entries.first().is_none_or(|entry| entry.path() > range.last());
+        // The path of the very first entry may be empty: the marker of the prefix itself.
+        let is_in_order = (follows || n == 0 && is_first_page)
+            && page.entries.is_sorted_by(|a, b| a.path() < b.path());
+        let is_whole_bucket = was_never_split && page.next.is_none();
+        self.is_unreliable |= !is_in_order && !is_whole_bucket;
         if let Some(end) = end
-            && let at = page.found.partition_point(|found| found.path() <= end.as_bytes())
-            && at < page.found.len()
+            && let at = page.entries.partition_point(|entry| entry.path() <= end.as_bytes())
+            && at < page.entries.len()
         {
-            range.beyond = page.found.split_off(at);
+            range.past_end = page.entries.split_off(at);
             page.next = None;
         }
         if page.next.is_some() {
-            self.page_size = self.page_size.max(page.found.len());
-            range.filled += 1;
+            self.page_size = self.page_size.max(page.entries.len());
+            range.pages_since_split += 1;
         }
-        range.pages.add(page.found, page.next);
-        self.distrusted |= range.pages.is_stuck();
+        range.pages.add(page.entries, page.next);
+        self.is_unreliable |= range.pages.are_repeated();
     }
 }
 
-/// Halves what is left of a range that now stands at `last`, going by the local files: the number of
-/// pages that it would fill, and the path behind which the second half begins. The first half comes to
-/// whole pages, with room for the first key of the second half, and of those to come if it is cut again.
-fn halfway(
+/// Finds the middle of the local files that a range still has to list. It has listed all up to `last`,
+/// and ends at `end`.
+///
+/// The result is the number of pages that these files would fill, and the path after which the second
+/// half starts. The first half is a number of whole pages, each with room for one more key: the last
+/// page of a range has to contain the first key of the next range, also after further splits.
+fn middle_of_files(
     files: &[File],
     last: &[u8],
     end: Option<&str>,
     page_size: usize,
 ) -> Option<(usize, String)> {
-    let at = up_to(files, last)?;
-    let end_at = end.map_or(Some(files.len()), |end| up_to(files, end.as_bytes()));
-    let left = end_at?.checked_sub(at)?;
-    let stride = page_size.checked_sub(1).filter(|stride| *stride > 0)?;
-    let pages = left.div_ceil(stride);
-    let cut = &files.get(at + (pages / 2 * stride).checked_sub(1)?)?.path;
-    let is_between = cut.as_bytes() > last && end.is_none_or(|end| **cut < *end);
-    is_between.then(|| (pages, cut.to_string()))
+    let listed = count_up_to(files, last)?;
+    let all = end.map_or(Some(files.len()), |end| count_up_to(files, end.as_bytes()));
+    let left = all?.checked_sub(listed)?;
+    let files_per_page = page_size.checked_sub(1).filter(|files| *files > 0)?;
+    let pages = left.div_ceil(files_per_page);
+    let middle = listed + (pages / 2 * files_per_page).checked_sub(1)?;
+    let after = &files.get(middle)?.path;
+    let is_inside = after.as_bytes() > last && end.is_none_or(|end| **after < *end);
+    is_inside.then(|| (pages, after.to_string()))
 }
 
-/// How many files there are up to a path. Tree order is near enough: wherever a cut is, the ranges have
-/// to meet.
-fn up_to(files: &[File], path: &[u8]) -> Option<usize> {
+/// The number of files up to and including `path`.
+///
+/// The files are in tree order, and ranges in byte order. The difference can make a split less even, but
+/// not wrong: wherever a range is split, its parts have to meet.
+fn count_up_to(files: &[File], path: &[u8]) -> Option<usize> {
     let path = str::from_utf8(path).ok()?;
     Some(files.partition_point(|file| paths::tree_order(&file.path, path).is_le()))
 }
 
-/// A path that may well be somewhere in the middle of what is left of a range, whose last page went from
-/// `from` to `last`; `first` is the first of all paths. Each guess, right or wrong, halves what is left
-/// to guess: wrong is what has nothing behind it, and that is the end of the range from then on.
-fn guess(first: &[u8], from: &[u8], last: &[u8], end: Option<&str>) -> Option<String> {
+/// Guesses a path in the middle of what a range still has to list. Its last page contained the paths
+/// `from` to `last`, and it ends at `end`. `first` is the first path of the bucket.
+///
+/// A guess that is too far is the start of an empty range, and so becomes the end of the range that was
+/// split. Right or wrong, each guess halves what the next ones can be.
+fn guess_middle(first: &[u8], from: &[u8], last: &[u8], end: Option<&str>) -> Option<String> {
     let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
-    let with = |at: usize, byte: u8| {
+    let replace = |at: usize, byte: u8| {
         let path = [&last[..at], &[byte]].concat();
         let path = String::from_utf8(path).ok().filter(|_| byte.is_ascii_graphic())?;
         end.is_none_or(|end| *path < *end).then_some(path)
     };
-    // Behind all that begins as everything has begun so far.
-    let shared = common(first, last);
-    if let Some(at) = shared.checked_sub(1)
-        && let Some(path) = with(at, last[at].saturating_add(1))
+    // All paths so far have a common start: guess that others follow it.
+    let common_start = common(first, last);
+    if let Some(at) = common_start.checked_sub(1)
+        && let Some(path) = replace(at, last[at].saturating_add(1))
     {
         return Some(path);
     }
-    // Or half of what may follow in a place that is still to change, but not within a page.
-    let begin = end.map_or(0, |end| common(last, end.as_bytes()));
-    (begin..=common(from, last)).find_map(|at| {
+    // Otherwise take the leftmost byte that may still change, and skip half of the letters or digits
+    // that can follow there. Bytes to the right of the first one that changed within the last page are
+    // left alone: they change within each page.
+    let leftmost = end.map_or(0, |end| common(last, end.as_bytes()));
+    (leftmost..=common(from, last)).find_map(|at| {
         let byte = *last.get(at)?;
-        let kind: &[u8] = match byte {
+        let alphabet: &[u8] = match byte {
             b'0'..=b'9' => b"0123456789abcdef",
             b'a'..=b'z' => b"abcdefghijklmnopqrstuvwxyz",
             b'A'..=b'Z' => b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
             _ => return None,
         };
-        let larger = kind.iter().filter(|larger| **larger > byte);
-        let open: Vec<String> = larger.filter_map(|larger| with(at, *larger)).collect();
-        open.get(open.len() / 2).cloned()
+        let larger = alphabet.iter().filter(|larger| **larger > byte);
+        let possible: Vec<String> = larger.filter_map(|larger| replace(at, *larger)).collect();
+        possible.get(possible.len() / 2).cloned()
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{cmp::Ordering, collections::BTreeSet};
+    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        model::{entry::Object, etag::ETag, time::Timestamp},
+        model::time::Timestamp,
+        remote::simulated_store::{SimulatedStore, numbered_keys},
         worker_pool,
     };
 
-    /// A store, as far as a listing sees it.
-    struct Keys {
-        /// In the order in which it lists.
-        keys: Vec<String>,
-        page_size: usize,
-        order: fn(&str, &str) -> Ordering,
-        /// What begins behind a path is what is larger; else, what stands behind it in the order.
-        filters: bool,
-        /// Each page is sorted by bytes, whatever the order.
-        sorts_pages: bool,
-    }
-
-    impl Keys {
-        fn page(&self, from: &ListFrom) -> Page {
-            let behind = |path: &str| match self.filters {
-                true => self.keys.iter().filter(|key| ***key > *path).collect(),
-                false => {
-                    let behind = |key: &&String| (self.order)(key, path).is_gt();
-                    self.keys.iter().filter(behind).collect::<Vec<_>>()
-                }
-            };
-            let keys: Vec<&String> = match from {
-                ListFrom::Beginning => self.keys.iter().collect(),
-                ListFrom::After(path) => behind(path),
-                ListFrom::Token(last) => {
-                    self.keys.iter().skip_while(|key| *key != last).skip(1).collect()
-                }
-                ListFrom::OneLevel => Vec::new(),
-            };
-            let mut page = keys[..keys.len().min(self.page_size)].to_vec();
-            let next = (page.len() < keys.len()).then(|| page.last().map(|key| key.to_string()));
-            if self.sorts_pages {
-                page.sort();
-            }
-            let (size, modified) = (1, Timestamp::from_secs(0));
-            let object = |key: &&String| {
-                Found::Object(Object {
-                    path: key.as_str().into(),
-                    size,
-                    modified,
-                    etag: ETag::None,
-                })
-            };
-            let found = page.iter().map(object).collect();
-            Page { found, dirs: Some(Vec::new()), next: next.flatten() }
-        }
-    }
-
-    fn tree(files: &[String]) -> OnceLock<Option<Scan>> {
+    fn scan_of(paths: &[String]) -> OnceLock<Option<Scan>> {
         let file = |path: &String| File {
             path: path.as_str().into(),
             size: 1,
             modified: Timestamp::from_secs(0),
             target: None,
         };
-        let mut files: Vec<File> = files.iter().map(file).collect();
+        let mut files: Vec<File> = paths.iter().map(file).collect();
         files.sort_by(|a, b| paths::tree_order(&a.path, &b.path));
         OnceLock::from(Some(Scan { files, ..Scan::default() }))
     }
 
-    /// What is listed, or `None` where it has to be listed anew; and the number of pages that it took.
-    fn listed(store: &Keys, scan: &OnceLock<Option<Scan>>) -> (Option<Vec<String>>, usize) {
+    /// The keys, sorted, that four workers list in ranges. `None` if the ranges are not complete.
+    fn list(store: &SimulatedStore, scan: &OnceLock<Option<Scan>>) -> Option<Vec<String>> {
         let limit = || 4;
         let mut ranges = Ranges::new(scan, &limit);
-        let pages = std::sync::atomic::AtomicUsize::new(0);
-        worker_pool::run(4, &mut ranges, &|(id, from)| {
-            pages.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            (id, Ok(store.page(&from)))
+        worker_pool::run(4, &mut ranges, &|request| {
+            let page = store.page(&request);
+            (request, page)
         });
-        let listed = ranges.into_pages().unwrap();
-        let whole = listed.are_all().then(|| {
-            let paths = listed.found.iter().flatten().map(|found| found.path().to_owned());
+        let pages = ranges.into_pages().unwrap();
+        pages.are_complete().then(|| {
+            let paths = pages.received.iter().flatten().map(|entry| entry.path().to_owned());
             let mut paths: Vec<_> = paths.map(|path| String::from_utf8(path).unwrap()).collect();
             paths.sort();
             paths
-        });
-        (whole, pages.into_inner())
-    }
-
-    fn numbered(count: usize) -> Vec<String> {
-        (0..count).map(|n| format!("dir-{:02}/{:03}/file-{n:06}", n / 10_000, n / 100)).collect()
-    }
-
-    fn bytewise(keys: Vec<String>, page_size: usize) -> Keys {
-        Keys { keys, page_size, order: |a, b| a.cmp(b), filters: true, sorts_pages: false }
+        })
     }
 
     #[test]
-    fn what_the_local_side_has_too_takes_a_request_a_page() {
-        let keys = numbered(20_000);
-        let (found, pages) = listed(&bytewise(keys.clone(), 100), &tree(&keys));
-        assert!(found.as_ref() == Some(&keys));
-        assert!((200..=205).contains(&pages), "{pages}");
-        // Nothing, or a page of them: no range is tried in vain.
+    fn keys_of_local_files_take_one_request_per_page() {
+        let keys = numbered_keys(20_000);
+        let store = SimulatedStore::new(keys.clone(), 100);
+        assert!(list(&store, &scan_of(&keys)).as_ref() == Some(&keys));
+        assert!((200..=205).contains(&store.requests()), "{}", store.requests());
+        // Up to one page is never split.
         for few in [0, 1, 100] {
-            let (found, pages) = listed(&bytewise(numbered(few), 100), &tree(&keys));
-            assert!(found == Some(numbered(few)) && pages == 1, "{pages}");
+            let store = SimulatedStore::new(numbered_keys(few), 100);
+            assert!(list(&store, &scan_of(&keys)) == Some(numbered_keys(few)));
+            assert_eq!(store.requests(), 1);
         }
     }
 
     #[test]
-    fn what_the_local_side_does_not_have_takes_little_more() {
+    fn keys_without_local_files_take_few_more_requests() {
         for keys in [
-            numbered(20_000),
+            numbered_keys(20_000),
             (0..20_000).map(|n: u32| format!("{:08x}", n * 200_000)).collect(),
             (0..20_000).map(|n| format!("data/all/2026/image-{n}.jpeg")).collect(),
         ] {
             let keys = Vec::from_iter(BTreeSet::from_iter(keys));
-            let (found, pages) = listed(&bytewise(keys.clone(), 100), &tree(&[]));
-            assert!(found.as_ref() == Some(&keys));
-            assert!((200..=270).contains(&pages), "{pages}");
-            // A few pages are listed as ever.
-            let (found, pages) = listed(&bytewise(keys[..300].to_vec(), 100), &tree(&[]));
-            assert!(found.as_deref() == Some(&keys[..300]) && pages == 3, "{pages}");
+            let store = SimulatedStore::new(keys.clone(), 100);
+            assert!(list(&store, &scan_of(&[])).as_ref() == Some(&keys));
+            assert!((200..=270).contains(&store.requests()), "{}", store.requests());
+            // A few pages are never split.
+            let store = SimulatedStore::new(keys[..300].to_vec(), 100);
+            assert!(list(&store, &scan_of(&[])).as_deref() == Some(&keys[..300]));
+            assert_eq!(store.requests(), 3);
         }
     }
 
@@ -399,27 +400,27 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whatever the local side says, and in whatever order the store lists.
+        /// Whatever the local files are, and in whatever order the store lists. In byte order, the
+        /// ranges are always complete.
         #[test]
-        fn nothing_is_lost(
+        fn complete_ranges_contain_every_key(
             keys in prop::collection::btree_set(key(), 0..120),
             files in prop::collection::vec(key(), 0..120),
             page_size in 1usize..12,
             in_tree_order in any::<bool>(),
             sorts_pages in any::<bool>(),
         ) {
-            let mut store = bytewise(keys.iter().cloned().collect(), page_size);
+            let mut store = SimulatedStore::new(keys.iter().cloned().collect(), page_size);
             if in_tree_order {
                 store.order = paths::tree_order;
-                store.filters = false;
                 store.sorts_pages = sorts_pages;
                 store.keys.sort_by(|a, b| paths::tree_order(a, b));
             }
             let files = if files.len() % 2 == 0 { files } else { store.keys.clone() };
-            let (found, _) = listed(&store, &tree(&files));
-            prop_assert!(found.is_some() || in_tree_order);
-            if let Some(found) = found {
-                prop_assert_eq!(found, keys.into_iter().collect::<Vec<_>>());
+            let listed = list(&store, &scan_of(&files));
+            prop_assert!(listed.is_some() || in_tree_order);
+            if let Some(listed) = listed {
+                prop_assert_eq!(listed, keys.into_iter().collect::<Vec<_>>());
             }
         }
     }
