@@ -393,6 +393,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn store_out_of_byte_order_is_not_listed_in_ranges() {
+        let mut keys = numbered_keys(1_000);
+        keys.push("dir-00!".to_owned());
+        let mut store = SimulatedStore::new(keys.clone(), 100);
+        store.keys.sort_by(|a, b| paths::tree_order(a, b));
+        store.order = paths::tree_order;
+        // The key that is out of order is the last one, on a page of its own.
+        assert_eq!(store.keys.last().map(String::as_str), Some("dir-00!"));
+        assert_eq!(list(&store, &scan_of(&keys)), None);
+    }
+
     fn key() -> impl Strategy<Value = String> {
         "[ab]{1,2}([/!.0a-bé][ab01]{1,2}){0,3}"
     }
