@@ -1,7 +1,7 @@
 //! The state of a file, as the decision rule sees it: its size and modification time.
 //!
-//! Whatever reads, replaces or removes a file compares its state with the scanned one first or
-//! afterwards, and so detects a change in between.
+//! Every read, replacement and removal of a file compares its state with the scanned one, so that a
+//! change after the scan is detected.
 
 use std::{fs, io};
 
@@ -30,7 +30,7 @@ impl FileState {
     }
 }
 
-/// What has to be at a path for it to be replaced or removed.
+/// The entry that a path must have to be replaced or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     Nothing,

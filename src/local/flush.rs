@@ -1,12 +1,12 @@
 //! Flushing everything that a run wrote to disk.
 //!
-//! One `syncfs` per file system flushes any number of files, in the order that suits the file system. A
-//! run therefore remembers each file system that it writes to. Where there is no `syncfs`, `sync`
-//! flushes all file systems of the machine.
+//! One `syncfs` per file system flushes any number of files, in the order that suits the file
+//! system. A run therefore remembers each file system that it writes to. Where there is no
+//! `syncfs`, `sync` flushes all file systems of the machine.
 //!
 //! A write-back error is reported once per descriptor, and not at all to one opened after it was
-//! reported. For this reason the descriptors are opened before the first write and kept for the whole
-//! run.
+//! reported. For this reason the descriptors are opened before the first write and kept for the
+//! whole run.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -30,7 +30,7 @@ pub(super) struct WrittenFileSystems {
 }
 
 impl WrittenFileSystems {
-    /// Adds the file system of `dir`. To be called before anything is written there.
+    /// Adds the file system of `dir`. Must be called before the first write to it.
     pub(super) fn add(&self, dir: &Dir) -> io::Result<()> {
         if !platform::HAS_SYNCFS {
             return Ok(());
@@ -43,8 +43,8 @@ impl WrittenFileSystems {
         Ok(())
     }
 
-    /// Flushes all of them. After a failure, every later call fails as well: the lost data may belong to
-    /// any file written before.
+    /// Flushes all of them. After a failure, every later call fails as well: the lost data may
+    /// belong to any file written before.
     pub(super) fn flush(&self) -> io::Result<()> {
         if !platform::HAS_SYNCFS {
             rustix::fs::sync();

@@ -1,7 +1,7 @@
-//! Whether a file is really gone: the last question before a backup deletes its object.
+//! Checking that a file is really gone, right before a backup deletes its object.
 //!
-//! The answer is yes only if that is certain. Every error that can have another reason than a missing
-//! file, such as a denied permission, means no.
+//! A file counts as gone only if that is certain. If an error can have another reason than a
+//! missing file, such as a denied permission, the file counts as present.
 
 use std::io;
 
@@ -25,26 +25,26 @@ impl Root {
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound if !follows => true,
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                    !self.passes_an_obscure_link(path, follows)
+                    !self.passes_a_hiding_link(path, follows)
                 }
                 _ => false,
             },
         }
     }
 
-    /// Whether a link in the directories of `path` hides what is below it. It may lead to a directory
-    /// that is not followed, or to one that is missing at the moment.
+    /// Whether a directory of `path` is a link that may hide files: one to a directory, if such
+    /// links are not followed, or a dangling one, whose target may be missing only for the moment.
     ///
-    /// A link to a file hides nothing: nothing exists below a file.
-    fn passes_an_obscure_link(&self, path: &str, follows: bool) -> bool {
+    /// A link to a file hides nothing, because there is nothing below a file.
+    fn passes_a_hiding_link(&self, path: &str, follows: bool) -> bool {
         path.match_indices('/').any(|(end, _)| {
             let dir = self.path.join(&path[..end]);
             dir.is_symlink() && !(dir.is_file() || follows && dir.is_dir())
         })
     }
 
-    /// The real path of `path` below the root: links in its directories are resolved, but not its last
-    /// name.
+    /// The real path of `path` below the root: links in its directories are resolved, but not its
+    /// last name.
     fn real_path(&self, path: &str) -> io::Result<String> {
         let (dirs, name) = paths::split(path);
         // Not the original error: `NotFound` would count as proof that the file is gone.

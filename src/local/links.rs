@@ -1,4 +1,4 @@
-//! Symbolic links: where one leads, and through which others.
+//! Symbolic links: the target of a link, and the other links on the way there.
 
 use std::{
     fs, io,
@@ -12,7 +12,7 @@ use crate::model::skip::SkipReason;
 /// The most links that the kernel follows in one path.
 const MAX_HOPS: usize = 40;
 
-/// What a link leads to. Real paths are relative to the root.
+/// The target of a link. Real paths are relative to the root.
 pub(super) enum LinkTarget {
     Directory {
         real: PathBuf,
@@ -50,8 +50,8 @@ pub(super) fn follow(root: &Path, link: &Path) -> io::Result<LinkTarget> {
     })
 }
 
-/// The real paths of the other links below the root that the link at `link` leads through. `root` must
-/// be canonical.
+/// The real paths of the other links below the root that the link at `link` leads through. `root`
+/// must be canonical.
 pub(super) fn hops(root: &Path, link: &Path) -> Vec<PathBuf> {
     let mut hops = Vec::new();
     let mut current = link.to_owned();

@@ -1,7 +1,7 @@
 //! Locks that keep two runs out of one directory.
 //!
-//! The lock is a `flock` on the directory itself. It needs no file of its own, and the kernel releases
-//! it when the process ends.
+//! The lock is a `flock` on the directory itself. It needs no lock file, and the kernel releases it
+//! when the process ends.
 
 use std::{
     fs::{File, TryLockError},
@@ -26,8 +26,8 @@ pub(crate) struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the descriptor is not enough: a child process that is just being started may hold a
-        // copy of it.
+        // Closing the descriptor is not enough: a child process that is just being started may hold
+        // a copy of it.
         let _ = self.dir.unlock();
     }
 }
@@ -41,14 +41,14 @@ impl Root {
         let dir = self.dir.open(".").map_err(fail)?.into_std();
         match dir.try_lock() {
             Err(TryLockError::WouldBlock) => Err(Refusal::Busy(path).into()),
-            // Some network file systems cannot lock directories. A run without a lock is better than no
-            // run.
+            // Some network file systems cannot lock directories. A run without a lock is better
+            // than no run.
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Lock { dir }),
         }
     }
 
-    /// Whether another run is active in a directory that contains `path`: one above the root, or one
-    /// between the root and `path`. Temporary files there may belong to that run.
+    /// Whether another run is active in a directory that contains `path`: one above the root, or
+    /// one between the root and `path`. Temporary files there may belong to that run.
     pub(crate) fn is_worked_on(&self, path: &str) -> bool {
         let root = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
         let below = path.match_indices('/').map(|(end, _)| root.join(&path[..end]));

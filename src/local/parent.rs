@@ -1,7 +1,7 @@
 //! The directories in which files are created, replaced and removed.
 //!
-//! [`Root::parent`] opens the directory of a path without following any link. What follows happens
-//! relative to the open directory, so that a link that appears meanwhile cannot redirect it.
+//! [`Root::parent`] opens the directory of a path without following any link. Every change is made
+//! relative to the open directory, so that a link that appears in between cannot redirect it.
 
 use std::{io, sync::Arc};
 
@@ -61,8 +61,8 @@ impl Root {
         Ok(Parent { dir: Arc::new(dir), name: name.to_owned() })
     }
 
-    /// Like [`parent`](Root::parent), but does not open the directory again if the previous path was in
-    /// the same one.
+    /// Like [`parent`](Root::parent), but does not open the directory again if the previous path
+    /// was in the same one.
     pub(super) fn cached_parent(
         &self,
         path: &str,
@@ -80,8 +80,8 @@ impl Root {
         Ok(parent)
     }
 
-    /// Whether the cached directory is still at its path. If it was moved, so was everything that the
-    /// run did in it.
+    /// Whether the cached directory is still at its path. If it was moved, everything
+    /// that the run did in it is now in another place.
     pub(crate) fn is_in_place(&self, cache: &ParentCache) -> bool {
         let Some((dirs, cached)) = &cache.last else { return true };
         let is_same = || -> io::Result<bool> {
@@ -100,7 +100,7 @@ impl Parent {
         Ok(self.dir.remove_file(&self.name)?)
     }
 
-    /// Removes a temporary file, whatever its state is. It is no error if there is none.
+    /// Removes a temporary file, whatever its state is. It is not an error if it does not exist.
     pub(crate) fn remove_any_file(&self) -> Result<(), Cause> {
         match self.dir.remove_file(&self.name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -113,8 +113,8 @@ impl Parent {
         self.dir.remove_dir(&self.name)
     }
 
-    /// Renames a temporary file of this directory to the name of the path, in place of what is expected
-    /// there.
+    /// Renames a temporary file of this directory to the name of the path, in place of the expected
+    /// entry.
     pub(super) fn rename_into_place(
         &self,
         temporary: &str,
@@ -138,7 +138,7 @@ impl Parent {
         }
     }
 
-    /// What is at the path now. `None` if it is neither a file nor a link.
+    /// The entry at the path now. `None` if it is neither a file nor a link.
     fn current(&self) -> io::Result<Option<Expected>> {
         let metadata = match self.dir.symlink_metadata(&self.name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

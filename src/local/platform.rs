@@ -1,4 +1,4 @@
-//! System calls that only Linux and Android have, and what other systems do instead.
+//! System calls that only Linux and Android have, with fallbacks for other systems.
 
 pub(crate) use imp::{HAS_SYNCFS, begin_writing, open_beneath, rename_if_absent, reserve, syncfs};
 
@@ -23,8 +23,8 @@ mod imp {
 
     /// Opens a directory below `root` with one system call, without following any link.
     ///
-    /// `None` if that fails for any reason, or if the path enters another file system. The caller then
-    /// has to walk the path.
+    /// `None` if that fails for any reason, or if the path enters another file system. The caller
+    /// then has to walk the path.
     pub(crate) fn open_beneath(root: &Dir, path: &str) -> Option<Dir> {
         let path = if path.is_empty() { "." } else { path };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -35,7 +35,8 @@ mod imp {
 
     /// Renames a file within `dir` in one step with the check that nothing has the new name.
     ///
-    /// `false` if the name is taken or the file system does not support this. Nothing was changed then.
+    /// `false` if the name is taken or the file system does not support this. Nothing was changed
+    /// then.
     pub(crate) fn rename_if_absent(dir: &Dir, from: &str, to: &str) -> io::Result<bool> {
         match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(true),
@@ -62,8 +63,8 @@ mod imp {
     /// Starts writing a range of a file to disk, so that less is left for the flush at the end.
     pub(crate) fn begin_writing(file: &File, range: Range<u64>) {
         if let Some(len) = NonZeroU64::new(range.end - range.start) {
-            // This asks to drop the range from the page cache. Linux cannot drop what is not on disk
-            // yet, and starts to write it instead. A failure costs only time.
+            // This asks to drop the range from the page cache. Linux cannot drop dirty pages, and
+            // starts to write them instead. A failure costs only time.
             let _ = fadvise(file, range.start, Some(len), Advice::DontNeed);
         }
     }

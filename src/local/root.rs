@@ -1,8 +1,9 @@
-//! The directory of a run, opened once. Every access to its files goes through this handle.
+//! The directory of a run, opened once. Files are read, written and removed only through this
+//! handle.
 //!
-//! All paths are relative to the open directory and go through `cap-std`, where the kernel (`openat2`)
-//! keeps them beneath it. Whatever is written or removed is reached without following any link (see
-//! [`parent`](crate::local::parent)), so that a link that appears during the run cannot redirect it.
+//! All paths are relative to the open directory and go through `cap-std`, where the kernel
+//! (`openat2`) keeps them beneath it. Writing and removing also follow no link ([`Root::parent`]),
+//! so that a link that appears during the run cannot redirect them.
 
 use std::{
     fs, io,
@@ -23,9 +24,11 @@ use crate::{
     local::{file_state::FileState, flush::WrittenFileSystems},
 };
 
-/// How often opening a file is retried while another process holds a lease on it, and how long to wait
-/// before each retry. A file server releases its lease as soon as its client has done so.
+/// How often opening a file is retried while another process holds a lease on it. A file server
+/// releases its lease as soon as its client has done so.
 const LEASE_RETRIES: u32 = 20;
+
+/// How long to wait before each of these retries.
 const LEASE_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// An open directory. No path leads out of it.
@@ -68,7 +71,8 @@ impl Root {
         let mut retries = 0;
         let file = loop {
             match self.dir.open_with(path, &options) {
-                // Another process has a lease on the file, and the kernel just asked it to release it.
+                // Another process has a lease on the file, and the kernel just asked it to release
+                // it.
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock && retries < LEASE_RETRIES =>
                 {
@@ -86,8 +90,8 @@ impl Root {
         Ok((file, state))
     }
 
-    /// Flushes everything that was written below the root to disk. After a failure, every later call
-    /// fails as well.
+    /// Flushes everything that was written below the root to disk. After a failure, every later
+    /// call fails as well.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.written.flush()
     }

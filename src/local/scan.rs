@@ -1,6 +1,6 @@
 //! Scanning the directory: a rayon pool reads directories and the metadata of files.
 //!
-//! A scan returns the entries, and the names and reasons of all that it skips. An unreadable directory
+//! A scan returns the entries, and a reason for each entry that it skips. An unreadable directory
 //! is skipped. Only an unreadable root is an error.
 
 use std::{
@@ -28,7 +28,7 @@ use crate::{
 /// The least number of directory entries that one job of the pool looks at.
 const MIN_ENTRIES_PER_JOB: usize = 64;
 
-/// What a scan found below the root. All lists but `through` and `leftovers` are in tree order.
+/// The entries below the root. `files`, `dirs` and `skipped` are in tree order.
 #[derive(Debug, Default)]
 pub struct Scan {
     /// The files.
@@ -53,8 +53,8 @@ pub(crate) fn file_pool() -> Result<rayon::ThreadPool> {
         .map_err(|error| Error::new("start", "threads", io::Error::other(error)))
 }
 
-/// Scans the directory `root`. `prefix_len` is the length of the key prefix, which counts towards the
-/// length of each key.
+/// Scans the directory `root`. `prefix_len` is the length of the key prefix, which counts towards
+/// the length of each key.
 ///
 /// # Errors
 /// The root cannot be read, or the run was cancelled.
@@ -80,8 +80,8 @@ pub(crate) fn scan(
 impl Scan {
     fn sort(&mut self) {
         self.files.par_sort_unstable_by(|a, b| paths::tree_order(&a.path, &b.path));
-        // A directory that changes while it is read can return a file twice. The second one would be
-        // paired with no object, and look like a new file.
+        // A directory that changes while it is read can return a file twice. The second one would
+        // be paired with no object, and look like a new file.
         self.files.dedup_by(|a, b| a.path == b.path);
         self.dirs.par_sort_unstable_by(|a, b| paths::tree_order(a, b));
         self.dirs.dedup();
@@ -222,7 +222,8 @@ impl Walk<'_> {
             return skip(path, SkipReason::Special);
         }
         match paths::check(&path, self.prefix_len) {
-            // One that was reached through a link is not removed: a run changes nothing through links.
+            // One that was reached through a link is not removed: a run changes nothing through
+            // links.
             Err(paths::InvalidName::Temporary)
                 if dir.linked_from.is_empty() && real == Path::new(&path) =>
             {
@@ -245,8 +246,8 @@ fn skip(path: String, reason: SkipReason) -> Entry {
     Entry::Skipped(Skipped { path, reason })
 }
 
-/// An entry that cannot be read. One that disappears during the scan may be deleted, renamed, or on a
-/// file system that was unmounted, so it does not count as deleted.
+/// An entry that cannot be read. One that disappears during the scan may be deleted, renamed, or on
+/// a file system that was unmounted, so it does not count as deleted.
 fn unreadable(path: String, error: &io::Error) -> Entry {
     let reason = match error.kind() {
         io::ErrorKind::NotFound => SkipReason::Vanished,

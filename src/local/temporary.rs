@@ -1,15 +1,15 @@
-//! Temporary files, from which downloads become files.
+//! Temporary files: a download is written to one, which is renamed when it is complete.
 //!
-//! A file of a final name is always complete:
+//! A file that has its final name is therefore always complete:
 //!
-//! 1. [`Root::temporary`] creates a temporary file in the directory of the final one, and the download
-//!    writes to it.
+//! 1. [`Root::temporary`] creates a temporary file in the directory of the final one, and the
+//!    download writes to it.
 //! 2. [`Temporary::complete`] sets its time and mode, and closes it.
 //! 3. [`Root::sync`] flushes any number of them to disk.
 //! 4. [`Root::publish`] renames it.
 //!
-//! A run that stops in between leaves temporary files behind. The next run removes these leftovers, as
-//! well as those that could not be removed at once.
+//! A run that is killed leaves temporary files. The next run removes these leftovers, and also the
+//! temporary files that a run failed to remove.
 
 use std::{fs, io, os::unix::fs::PermissionsExt};
 
@@ -36,8 +36,8 @@ pub(crate) struct Temporary {
     pub file: fs::File,
 }
 
-/// A temporary file that only has to be renamed. It holds no descriptor, and dropping it leaves the file
-/// behind.
+/// A temporary file that only has to be renamed. It holds no descriptor, and dropping it does not
+/// remove the file.
 pub(crate) struct Complete {
     /// The final path.
     path: String,
@@ -47,8 +47,8 @@ pub(crate) struct Complete {
 }
 
 impl Root {
-    /// Creates a temporary file for `path`, with disk space for `size` bytes. Missing directories are
-    /// created.
+    /// Creates a temporary file for `path`, with disk space for `size` bytes. Missing directories
+    /// are created.
     pub(crate) fn temporary(
         &self,
         path: &str,
@@ -65,8 +65,8 @@ impl Root {
         Ok(temporary)
     }
 
-    /// Renames a complete file to its final path, in place of what is expected there. A file that cannot
-    /// be renamed is removed.
+    /// Renames a complete file to its final path, in place of the expected entry. A file that
+    /// cannot be renamed is removed.
     pub(crate) fn publish(
         &self,
         complete: &Complete,
@@ -80,7 +80,7 @@ impl Root {
         published
     }
 
-    /// Removes a complete file that is not published.
+    /// Removes a complete file that will not be published.
     pub(crate) fn discard(&self, complete: &Complete) {
         if let Ok(parent) = self.parent(&complete.path, false) {
             let _ = parent.dir.remove_file(&complete.name);
@@ -101,7 +101,8 @@ impl Temporary {
         Ok(Temporary { parent, name: Some(name), file })
     }
 
-    /// Sets the modification time, and the mode of the file that this one replaces, and closes the file.
+    /// Sets the modification time, and the mode of the file that this one replaces, and closes the
+    /// file.
     pub(crate) fn complete(
         mut self,
         path: &str,

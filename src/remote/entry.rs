@@ -9,7 +9,7 @@ use crate::{
     s3::Listed,
 };
 
-/// What a listing contains under one key.
+/// A key in a listing.
 pub(super) enum ListedEntry {
     Object(Object),
     /// A key that cannot be a file: its path, and how it is reported.

@@ -1,12 +1,14 @@
 //! Listing all objects under the prefix of the run.
 //!
-//! A listing is complete, or an error. A restore would delete the file of every key that is missing in
-//! it, so a sign of an incomplete listing (a repeated page, a key that is listed twice) ends the run.
+//! A listing is complete, or an error. A restore would delete the file of every key that is missing
+//! in it, so a sign of an incomplete listing (a repeated page, a key that is listed twice) ends the
+//! run.
 //!
-//! A page has at most 1,000 keys, and only a page reveals where the next one starts. One sequence of
-//! pages therefore takes a round trip per page. To list a large bucket faster, several parts of it are
-//! listed at the same time: [`ranges`](crate::remote::ranges) if the store's order is known or a lost
-//! key does no harm, and [`prefixes`](crate::remote::prefixes) otherwise.
+//! A page has at most 1,000 keys, and the next page can only be requested with a token from it. A
+//! single sequence of pages therefore takes a round trip per page. To list a large bucket faster,
+//! several parts of it are listed at the same time: [`ranges`](crate::remote::ranges) if the order
+//! of the store is known or a lost key does no harm, and [`prefixes`](crate::remote::prefixes)
+//! otherwise.
 
 use std::sync::OnceLock;
 
@@ -24,20 +26,21 @@ use crate::{
     worker_pool,
 };
 
-/// What the bucket contains under the prefix of the run, in tree order.
+/// The keys under the prefix of the run. `objects` is in tree order.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The objects.
     pub objects: Vec<Object>,
-    /// The keys that cannot be files. Each protects everything at and below its path on the other side.
+    /// The keys that cannot be files. Each protects everything at and below its path on the other
+    /// side.
     pub skipped: Vec<Skipped>,
 }
 
-/// Lists the objects of `bucket` with one request per 1,000 objects, and a few more where that saves
-/// time.
+/// Lists the objects of `bucket` with one request per 1,000 objects, and a few more where that
+/// saves time.
 ///
-/// `may_use_ranges` allows ranges. Once `scan` is set, its files show where to divide them. If it is set
-/// to `None`, the scan has failed, and the listing ends as interrupted.
+/// `may_use_ranges` allows ranges. Once `scan` is set, its files show where to divide them. If it
+/// is set to `None`, the scan has failed, and the listing ends as interrupted.
 ///
 /// Zero-byte `name/` objects, the directory markers of other tools, are ignored.
 pub(crate) fn list(

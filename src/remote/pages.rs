@@ -1,4 +1,4 @@
-//! Pages, and sequences of pages: what ranges and prefixes have in common.
+//! Pages, and sequences of pages, as ranges and prefixes use them.
 
 use std::{collections::HashSet, mem};
 
@@ -9,8 +9,8 @@ use crate::{
     s3::ListFrom,
 };
 
-/// The most requests of a listing in flight. More would gain nothing: parsing pages keeps a processor
-/// busy long before the network is at its limit.
+/// The most requests of a listing in flight. More would gain nothing: parsing pages keeps a
+/// processor busy long before the network is at its limit.
 pub(super) const MAX_IN_FLIGHT: usize = 32;
 
 /// The request for one page.
@@ -25,8 +25,8 @@ pub(super) struct PageRequest {
 /// One page of a listing.
 pub(super) struct Page {
     pub entries: Vec<ListedEntry>,
-    /// The common prefixes, without the prefix of the run. `None` if one of them is not UTF-8 or does
-    /// not start with that prefix.
+    /// The common prefixes, without the prefix of the run. `None` if one of them is not UTF-8 or
+    /// does not start with that prefix.
     pub dirs: Option<Vec<String>>,
     /// The token of the next page.
     pub next: Option<String>,
@@ -74,7 +74,8 @@ impl Pages {
         matches!(self.next, NextPage::Repeated)
     }
 
-    /// Where the next page starts, for the caller to request it. `None` if it cannot be requested now.
+    /// Where the next page starts, for the caller to request it. `None` if it cannot be requested
+    /// now.
     pub(super) fn take_next(&mut self) -> Option<ListFrom> {
         match mem::replace(&mut self.next, NextPage::InFlight) {
             NextPage::Ready(from) => Some(from),
@@ -87,7 +88,8 @@ impl Pages {
 
     /// Adds the page that was requested, and the token of the page after it.
     pub(super) fn add(&mut self, mut entries: Vec<ListedEntry>, next: Option<String>) {
-        // A store that ignores tokens sends the first page again, and may send a new token each time.
+        // A store that ignores tokens sends the first page again, and may send a new token each
+        // time.
         let first = self.received.iter().find_map(|page| first_object(page));
         let restarts = match (first, first_object(&entries)) {
             (Some(first), Some(now)) => first.path == now.path,

@@ -3,28 +3,28 @@
 //! # How a prefix is split
 //!
 //! 1. A listing starts with one prefix, that of the run, and requests it page by page.
-//! 2. When some pages were received and a worker is idle, the *level* of the prefix is requested: with
-//!    the delimiter `/`, a response contains the objects directly under the prefix and its common
-//!    prefixes. Meanwhile the prefix is listed further.
-//! 3. If the level is conclusive, its objects are kept, and its common prefixes are listed in place of
-//!    the prefix. They may be split in turn. The pages of the prefix are discarded: only the order of
-//!    the store could show which keys are still missing in them.
+//! 2. When some pages were received and a worker is idle, the *level* of the prefix is requested:
+//!    with the delimiter `/`, a response contains the objects directly under the prefix and its
+//!    common prefixes. Meanwhile the prefix is listed further.
+//! 3. If the level is conclusive, its objects are kept, and its common prefixes are listed in place
+//!    of the prefix. They may be split in turn. The pages of the prefix are discarded: only the
+//!    order of the store could show which keys are still missing in them.
 //!
 //! # When the parts are the whole bucket
 //!
-//! The keys under a prefix are those directly under it and those under its common prefixes. That holds
-//! in any order, provided that the level is complete, and that the store lists under a common prefix
-//! what it was named for:
+//! The keys under a prefix are those directly under it and those under its common prefixes. This
+//! holds in any order of listing if the level is complete, and if the store reads a common prefix
+//! in a request as it wrote it in the response. So all of this must hold:
 //!
-//! 1. The level is one page, with no other to follow.
-//! 2. Its objects and common prefixes are all directly under the prefix, and none of them comes twice.
+//! 1. The level is a single page.
+//! 2. Its common prefixes are UTF-8. They and its objects are all directly under the prefix, and
+//!    none of them is listed twice.
 //! 3. It contains everything that the pages have shown directly under the prefix so far.
-//! 4. Each common prefix, when it is listed, has at least one key. It is not refused, and none of its
-//!    pages is repeated.
+//! 4. Each common prefix, when it is listed, has at least one key. It is not refused, and none of
+//!    its pages is repeated.
 //!
-//! If one of the first three fails, the prefix is not split, and listed further page by page. If the
-//! fourth fails, the store reads a prefix in another way than it writes it, and the whole bucket is
-//! listed again in one sequence.
+//! If one of the first three fails, the prefix is not split, and listed further page by page. If
+//! the fourth fails, the whole bucket is listed again in one sequence.
 //!
 //! # When a split saves time
 //!
@@ -48,12 +48,14 @@ use crate::{
     worker_pool::JobSource,
 };
 
-/// The pages that a prefix has to fill before it may be split. So many of its last pages also show how
-/// large its common prefixes are.
+/// The pages that a prefix has to fill before it may be split. So many of its last pages also show
+/// how large its common prefixes are.
 const MIN_PAGES_TO_SPLIT: usize = 3;
 
-/// The pages that may be discarded: a fixed number, and one of so many that were received.
+/// The pages that may be discarded, however few were received.
 const FREE_DISCARDS: usize = 8;
+
+/// The number of received pages that allow one more page to be discarded.
 const RECEIVED_PER_DISCARD: usize = 8;
 
 /// The most objects and common prefixes directly under a prefix that fit in one response.
@@ -63,12 +65,12 @@ const MAX_LEVEL_ENTRIES: usize = 1_000;
 struct Prefix {
     /// The prefix that is requested: empty, or ending in `/`.
     dir: String,
-    /// The prefix that is split. It is `dir`, or longer if all keys under `dir` have a longer prefix in
-    /// common.
+    /// The prefix that is split. It is `dir`, or longer if all keys under `dir` have a longer
+    /// prefix in common.
     common_dir: String,
     pages: Pages,
     pages_received: usize,
-    /// What the pages have shown directly under `common_dir`, directories with their `/`.
+    /// The names that the pages have shown directly under `common_dir`. Directories end in `/`.
     children: HashSet<Box<[u8]>>,
     /// The number of directories that each of the last pages was the first to show.
     new_dirs: [usize; MIN_PAGES_TO_SPLIT],
@@ -98,7 +100,7 @@ impl Prefix {
         prefix
     }
 
-    /// Notes what the pages from index `first` on show directly under `common_dir`.
+    /// Notes the children that the pages from index `first` on show.
     fn note_children(&mut self, first: usize) {
         let mut last: &[u8] = &[];
         for page in self.pages.received.iter().skip(first) {
@@ -124,16 +126,16 @@ impl Prefix {
         }
     }
 
-    /// Whether a split seems to save time: the last pages have shown at most one new directory each, on
-    /// average, so a directory is expected to fill at least a page.
+    /// Whether a split seems to save time: the last pages have shown at most one new directory
+    /// each, on average, so a directory is expected to fill at least a page.
     fn is_worth_splitting(&self) -> bool {
         matches!(self.split, SplitState::AfterPages(pages) if self.pages_received >= pages)
             && self.new_dirs.iter().sum::<usize>() <= MIN_PAGES_TO_SPLIT
             && self.children.iter().any(|child| child.ends_with(b"/"))
     }
 
-    /// The objects and common prefixes of the level of `common_dir`. `None` if one of the first three
-    /// conditions of the module documentation does not hold.
+    /// The objects and common prefixes of the level of `common_dir`. `None` if one of the first
+    /// three conditions of the module documentation does not hold.
     fn conclusive_level(&self, page: Page) -> Option<(Vec<ListedEntry>, Vec<String>)> {
         let mut objects = page.entries;
         // Some stores list the marker of a directory in addition to the directory.
@@ -173,7 +175,8 @@ pub(super) struct Prefixes<'a> {
 }
 
 impl<'a> Prefixes<'a> {
-    /// Continues after `pages`. Without `may_split`, all further pages are requested in one sequence.
+    /// Continues after `pages`. Without `may_split`, all further pages are requested in one
+    /// sequence.
     pub(super) fn new(
         pages: Pages,
         may_split: bool,
@@ -195,8 +198,8 @@ impl<'a> Prefixes<'a> {
         }
     }
 
-    /// All pages of the bucket. None if the bucket has to be listed again, and those so far if the store
-    /// repeats a page of an unsplit bucket.
+    /// All pages of the bucket. If it has to be listed again, no pages. If the store repeats a page
+    /// of an unsplit bucket, the pages so far.
     pub(super) fn into_pages(self) -> Result<Pages> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -248,8 +251,8 @@ impl<'a> Prefixes<'a> {
         }
     }
 
-    /// Splits a prefix, given the response to the request for its level. If the prefix was completely
-    /// listed before, or if the level is not conclusive, nothing changes.
+    /// Splits a prefix, given the response to the request for its level. If the prefix was
+    /// completely listed before, or if the level is not conclusive, nothing changes.
     fn split(&mut self, id: usize, level: Result<Page>) {
         let Some(prefix) = self.open.get_mut(&id) else { return };
         if matches!(prefix.split, SplitState::Never) {
@@ -267,7 +270,8 @@ impl<'a> Prefixes<'a> {
             prefix.split = SplitState::AfterPages(MIN_PAGES_TO_SPLIT);
             prefix.note_children(0);
         } else if dirs.len() > prefix.pages_received * MAX_IN_FLIGHT {
-            // They may all be small. The more there are, the more pages have to show that they are not.
+            // They may all be small. The more there are, the more pages must show that they are
+            // not.
             prefix.split = SplitState::AfterPages(dirs.len().div_ceil(MAX_IN_FLIGHT));
         } else {
             self.pages_discarded += prefix.pages_received;
@@ -281,7 +285,8 @@ impl<'a> Prefixes<'a> {
         }
     }
 
-    /// The number of pages that further splits may discard. `None` if too many are discarded already.
+    /// The number of pages that further splits may discard. `None` if too many are discarded
+    /// already.
     fn discards_left(&self) -> Option<usize> {
         let in_flight =
             self.open.values().filter(|prefix| matches!(prefix.split, SplitState::InFlight));
@@ -359,8 +364,8 @@ mod tests {
         Flaw::RefusesPrefixes,
     ];
 
-    /// The paths that are listed, sorted and without markers. `pick` chooses which of the requests in
-    /// flight gets its response next.
+    /// The paths that are listed, sorted and without markers. `pick` chooses which of the requests
+    /// in flight gets its response next.
     fn list(
         store: &SimulatedStore,
         workers: usize,
@@ -417,8 +422,8 @@ mod tests {
     #[test]
     fn splits_that_would_not_save_time_are_not_made() {
         for keys in [
-            // Directories of a few files each: 4,000 of them, which is more than a level can have, then
-            // 800 and 80. One directory of files. A large directory, followed by small ones.
+            // Directories of a few files each: 4,000 of them, which is more than a level can have,
+            // then 800 and 80. One directory of files. A large directory, followed by small ones.
             (0..20_000).map(|n| format!("{:04}/{n:05}", n / 5)).collect(),
             (0..20_000).map(|n| format!("{:04}/{n:05}", n / 25)).collect(),
             (0..2_000).map(|n| format!("{:04}/{n:05}", n / 25)).collect(),
@@ -431,7 +436,8 @@ mod tests {
             let pages = keys.len() / 100;
             assert!((pages..=pages + 6).contains(&store.requests()), "{}", store.requests());
         }
-        // Many workers are idle, and every directory could be split again: still few pages are discarded.
+        // Many workers are idle, and every directory could be split again: still few pages are
+        // discarded.
         let keys = (0..20_000).map(|n| format!("{:02}/{:02}/{n:05}", n / 1_000, n / 200));
         let keys = Vec::from_iter(keys);
         let store = SimulatedStore::new(keys.clone(), 100);

@@ -1,32 +1,32 @@
 //! Listing a bucket in ranges, several at the same time.
 //!
 //! A range starts after some path and is listed page by page until it reaches the start of the next
-//! range. When a worker is idle, what is left of one range is split in two: in the middle of the local
-//! files that it still has to list ([`middle_of_files`]), or at a guess ([`guess_middle`]).
+//! range. When a worker is idle, the rest of one range is split in two: in the middle of the local
+//! files that belong there ([`middle_of_files`]), or at a guessed path ([`guess_middle`]).
 //!
 //! # When the ranges are the whole bucket
 //!
 //! The result is used only if it is proven to be complete. All of this must hold:
 //!
-//! 1. The pages of each range are in strict byte order: every key comes after the one before, across
-//!    pages as well. SeaweedFS, which lists `a/b` before `a-b`, fails here.
+//! 1. The pages of each range are in strict byte order: every key comes after the one before,
+//!    across pages as well. SeaweedFS, which lists `a/b` before `a-b`, fails here.
 //! 2. The store refused no start of a range, and no range repeats a page.
-//! 3. Each range was listed up to its end: its last page either contains keys past that end, or is the
-//!    last page of the bucket.
+//! 3. Each range was listed up to its end: its last page either contains keys past that end, or is
+//!    the last page of the bucket.
 //! 4. The keys past its end are the first keys of the ranges that follow, in the same order. So the
 //!    store itself continues from one range to the next, with no key in between.
 //! 5. If the last page of a range has no key past its end, all ranges that follow are empty.
 //!
-//! Otherwise [`prefixes`](crate::remote::prefixes) lists the bucket again. A bucket that was never split
-//! needs no proof: it is complete, in any order, once its last page was received. If a page before that
-//! is out of order, [`prefixes`](crate::remote::prefixes) continues after it.
+//! Otherwise the bucket is listed again by prefixes. A bucket that was never split needs no proof:
+//! it is complete, in any order, once its last page was received. If a page before that is out of
+//! order, the listing by prefixes continues after it.
 //!
-//! # What the proof assumes
+//! # The assumption
 //!
-//! What the store returns after a path (`start-after`) must be what follows that path in the order of
-//! its listing. A store that lists in one order and compares in another could still lose a key. Ranges
-//! are therefore used only for stores whose order is known, and for backups, where a lost key causes no
-//! more than a needless upload.
+//! The keys that the store returns after a path (`start-after`) must be those that follow the path
+//! in the order of its listing. A store that lists in one order and compares in another could still
+//! lose a key. Ranges are therefore used only for stores whose order is known, and for backups,
+//! where a lost key causes no more than a needless upload.
 
 use std::sync::OnceLock;
 
@@ -109,8 +109,8 @@ impl<'a> Ranges<'a> {
         }
     }
 
-    /// All pages of the bucket if the ranges are complete. Otherwise the pages of a bucket that was never
-    /// split, to be continued, or none.
+    /// All pages of the bucket if the ranges are complete. Otherwise the pages of a bucket that was
+    /// never split, to be continued, or none.
     pub(super) fn into_pages(mut self) -> Result<Pages> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -148,7 +148,8 @@ impl<'a> Ranges<'a> {
         Some(())
     }
 
-    /// The unfinished ranges that have advanced since they were split: the index of each, and its end.
+    /// The unfinished ranges that have advanced since they were split: the index of each, and its
+    /// end.
     fn splittable(&self) -> impl Iterator<Item = (usize, &Range, Option<&str>)> {
         let ends = self.ranges.iter().skip(1).map(|range| Some(range.after.as_str()));
         let ranges = self.ranges.iter().zip(ends.chain([None])).enumerate();
@@ -157,8 +158,8 @@ impl<'a> Ranges<'a> {
             .filter(|(_, range, _)| range.pages_since_split > 0 && !range.pages.are_complete())
     }
 
-    /// Which range to split after which path, according to the local files: the range that has the most
-    /// pages left.
+    /// Which range to split after which path, according to the local files: the range that has the
+    /// most pages left.
     fn split_at_file(&self, files: &[File]) -> Option<(usize, String)> {
         let splits = self.splittable().filter_map(|(n, range, end)| {
             let (pages, after) = middle_of_files(files, range.last(), end, self.page_size)?;
@@ -250,12 +251,13 @@ impl JobSource for Ranges<'_> {
     }
 }
 
-/// Finds the middle of the local files that a range still has to list. It has listed all up to `last`,
+/// Finds the middle of the local files in the rest of a range, which has been listed up to `last`
 /// and ends at `end`.
 ///
-/// The result is the number of pages that these files would fill, and the path after which the second
-/// half starts. The first half is a number of whole pages, each with room for one more key: the last
-/// page of a range has to contain the first key of the next range, also after further splits.
+/// The result is the number of pages that these files would fill, and the path after which the
+/// second half starts. The first half is a number of whole pages, each with room for one more key:
+/// the last page of a range has to contain the first key of the next range, also after further
+/// splits.
 fn middle_of_files(
     files: &[File],
     last: &[u8],
@@ -275,18 +277,18 @@ fn middle_of_files(
 
 /// The number of files up to and including `path`.
 ///
-/// The files are in tree order, and ranges in byte order. The difference can make a split less even, but
-/// not wrong: wherever a range is split, its parts have to meet.
+/// The files are in tree order, and ranges in byte order. The difference can make a split less
+/// even, but not wrong: wherever a range is split, its parts have to meet.
 fn count_up_to(files: &[File], path: &[u8]) -> Option<usize> {
     let path = str::from_utf8(path).ok()?;
     Some(files.partition_point(|file| paths::tree_order(&file.path, path).is_le()))
 }
 
-/// Guesses a path in the middle of what a range still has to list. Its last page contained the paths
-/// `from` to `last`, and it ends at `end`. `first` is the first path of the bucket.
+/// Guesses a path in the middle of the rest of a range. Its last page contained the paths `from` to
+/// `last`, and it ends at `end`. `first` is the first path of the bucket.
 ///
-/// A guess that is too far is the start of an empty range, and so becomes the end of the range that was
-/// split. Right or wrong, each guess halves what the next ones can be.
+/// A guess that is too far is the start of an empty range, and so becomes the end of the range that
+/// was split. Right or wrong, each guess halves the number of further guesses.
 fn guess_middle(first: &[u8], from: &[u8], last: &[u8], end: Option<&str>) -> Option<String> {
     let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let replace = |at: usize, byte: u8| {
@@ -301,9 +303,9 @@ fn guess_middle(first: &[u8], from: &[u8], last: &[u8], end: Option<&str>) -> Op
     {
         return Some(path);
     }
-    // Otherwise take the leftmost byte that may still change, and skip half of the letters or digits
-    // that can follow there. Bytes to the right of the first one that changed within the last page are
-    // left alone: they change within each page.
+    // Otherwise take the leftmost byte that may still change, and skip half of the letters or
+    // digits that can follow there. Bytes to the right of the first one that changed within the
+    // last page are left alone: they change within each page.
     let leftmost = end.map_or(0, |end| common(last, end.as_bytes()));
     (leftmost..=common(from, last)).find_map(|at| {
         let byte = *last.get(at)?;

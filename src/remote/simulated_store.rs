@@ -28,8 +28,8 @@ pub(super) struct SimulatedStore {
     level_requests: AtomicUsize,
 }
 
-/// What a store does wrong with prefixes and delimiters. A level is a response to a request with a
-/// delimiter; its common prefixes are called dirs.
+/// A wrong treatment of prefixes and delimiters. A level is the response to a request with a
+/// delimiter, and dirs are its common prefixes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Flaw {
     None,
