@@ -80,8 +80,8 @@ impl Root {
         Ok(parent)
     }
 
-    /// Whether the cached directory is still at its path. If it was moved, everything
-    /// that the run did in it is now in another place.
+    /// Whether the cached directory is still at its path. If it was moved, everything that the run
+    /// did in it is now in another place.
     pub(crate) fn is_in_place(&self, cache: &ParentCache) -> bool {
         let Some((dirs, cached)) = &cache.last else { return true };
         let is_same = || -> io::Result<bool> {

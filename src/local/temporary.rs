@@ -1,4 +1,4 @@
-//! Temporary files: a download is written to one, which is renamed when it is complete.
+//! Temporary files: a download writes to one, and renames it when it is complete.
 //!
 //! A file that has its final name is therefore always complete:
 //!

@@ -288,7 +288,7 @@ fn count_up_to(files: &[File], path: &[u8]) -> Option<usize> {
 /// `last`, and it ends at `end`. `first` is the first path of the bucket.
 ///
 /// A guess that is too far is the start of an empty range, and so becomes the end of the range that
-/// was split. Right or wrong, each guess halves the number of further guesses.
+/// was split. Right or wrong, each guess halves the remaining choices.
 fn guess_middle(first: &[u8], from: &[u8], last: &[u8], end: Option<&str>) -> Option<String> {
     let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let replace = |at: usize, byte: u8| {
