@@ -55,7 +55,7 @@ pub fn cleanup(
 ) -> Result<Cleanup> {
     let root = Root::open(dir)?;
     let _lock = if mock { None } else { Some(root.lock()?) };
-    let scan = local::scan(&local::pool()?, dir, 0, Links::Skip, cancel)?;
+    let scan = local::scan(&local::file_pool()?, dir, 0, Links::Skip, cancel)?;
     let mut occupied: HashSet<&str> = HashSet::new();
     let files = scan.files.iter().map(|file| &*file.path);
     let skipped = scan.skipped.iter().map(|skipped| skipped.path.as_str());

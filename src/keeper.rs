@@ -45,7 +45,7 @@ impl Keeper {
         let cancel = Cancel::new();
         let options = config.transfer.client_options();
         let client = Client::new(config.bucket.bucket(), &config.access, &options, &cancel)?;
-        Ok(Keeper { config, client, cancel, file_pool: local::pool()? })
+        Ok(Keeper { config, client, cancel, file_pool: local::file_pool()? })
     }
 
     /// The configuration of this keeper.

@@ -15,5 +15,5 @@ pub(crate) use file_state::{Expected, FileState};
 pub(crate) use parent::ParentCache;
 pub(crate) use platform::begin_writing;
 pub(crate) use root::Root;
-pub(crate) use scan::{Scan, file_pool as pool, scan};
+pub(crate) use scan::{Scan, file_pool, scan};
 pub(crate) use temporary::{Complete, Temporary};

@@ -148,7 +148,7 @@ fn file_changed_after_the_scan_is_kept() {
     }));
     let done = world.expect(2, "restore BUCKET dst --yes --workers 1");
     done.assert_says("download appears: ");
-    done.assert_says("download changes: the file was changed after it was looked at");
+    done.assert_says("download changes: the file was changed after the scan");
     done.assert_says("1 deletions were withheld");
     let left = files(&world.path("dst"));
     assert_eq!(left["appears"], b"made by the user");
