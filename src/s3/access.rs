@@ -1,19 +1,17 @@
-//! How a server is reached, and with whose credentials: resolved from flags, environment and profile.
+//! The settings of a connection: server, credentials, certificates and proxy.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use crate::{
     error::{Error, Result},
-    s3::{
-        checksum::Checksum,
-        profile::{Env, Profile},
-    },
+    s3::{checksum::Checksum, env::Env, profile::Profile},
 };
 
-/// How the bucket's name gets into the URL.
+/// Where a URL has the name of the bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Addressing {
-    /// In the host name on AWS, in the path elsewhere and where the name has dots or capitals.
+    /// On AWS in the host name, on other servers in the path. In the path, too, if the name has
+    /// dots or capitals.
     #[default]
     Auto,
     /// `https://host/bucket/key`.
@@ -30,107 +28,118 @@ impl FromStr for Addressing {
             "auto" => Ok(Addressing::Auto),
             "path" => Ok(Addressing::Path),
             "virtual" => Ok(Addressing::Virtual),
-            _ => Err(format!("'{text}' is not an addressing style: auto, path, virtual")),
+            _ => Err(format!("'{text}' is not an addressing style: use auto, path or virtual")),
         }
     }
 }
 
-/// What the caller asks for explicitly; the rest comes from the environment and the profile.
+/// The settings that the caller gives explicitly. The others come from the environment and the
+/// profile.
 #[derive(Clone, Debug, Default)]
 pub struct AccessOptions {
     /// The profile in the shared configuration files.
     pub profile: Option<String>,
     /// The region of the bucket.
     pub region: Option<String>,
-    /// The URL of an S3-compatible store.
+    /// The URL of an S3-compatible server.
     pub endpoint: Option<String>,
-    /// How the bucket's name gets into the URL.
+    /// Where a URL has the name of the bucket.
     pub addressing: Option<Addressing>,
     /// Send unsigned requests, for public buckets.
     pub unsigned: bool,
 }
 
-/// How a server is reached, and with whose credentials.
+/// A server, the way to it, and the credentials for it.
 #[derive(Clone, Debug)]
 pub struct Access {
     pub(crate) env: Env,
     pub(crate) profile: Profile,
     pub(crate) region: String,
+    /// The URL of the server. `None` for AWS.
     pub(crate) endpoint: Option<String>,
     pub(crate) addressing: Addressing,
     pub(crate) unsigned: bool,
+    /// The certificates to trust instead of the system's.
     pub(crate) ca_bundle: Option<PathBuf>,
+    /// The proxy for requests to the server.
     pub(crate) proxy: Option<Proxy>,
-    /// The way to the service that gives credentials, which is always reached over https.
+    /// The proxy for requests to the service that issues credentials, whose URL is always https.
     pub(crate) https_proxy: Option<Proxy>,
 }
 
-/// A proxy, and the hosts that are reached without it. May hold a password: no `Debug` of it.
+/// A proxy. Its URL may contain a password, so `Debug` shows nothing of it.
 #[derive(Clone)]
 pub(crate) struct Proxy {
     pub url: String,
+    /// The hosts to connect to directly, separated by commas.
     pub except: String,
 }
 
-impl std::fmt::Debug for Proxy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Proxy")
     }
 }
 
 impl Access {
-    /// Resolves `options` against the environment (`AWS_REGION`, `AWS_ENDPOINT_URL_S3`,
-    /// `AWS_ENDPOINT_URL`, `AWS_CA_BUNDLE`, `AWS_PROFILE`, `HTTPS_PROXY` and their kin) and the
-    /// profile, in this order, as the AWS tools do
-    /// (<https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>).
+    /// Resolves every setting like the [AWS tools][settings]: the first column that has a value
+    /// applies.
+    ///
+    /// | setting | `options` | `env` | profile | default |
+    /// | --- | --- | --- | --- | --- |
+    /// | profile | `profile` | `AWS_PROFILE`, `AWS_DEFAULT_PROFILE` | | `default` |
+    /// | region | `region` | `AWS_REGION`, `AWS_DEFAULT_REGION` | `region` | `us-east-1` |
+    /// | endpoint | `endpoint` | `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` | `endpoint_url` | AWS |
+    /// | addressing | `addressing` | | `addressing_style` in `s3` | `auto` |
+    /// | certificates | | `AWS_CA_BUNDLE` | `ca_bundle` | the system's |
+    /// | proxy for https | | `HTTPS_PROXY`, `https_proxy`, `ALL_PROXY`, `all_proxy` | | none |
+    /// | proxy for http | | `http_proxy`, `ALL_PROXY`, `all_proxy` | | none |
+    /// | no proxy for | | `NO_PROXY`, `no_proxy` | | |
+    ///
+    /// With `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` or the profile's setting of that name, only the
+    /// endpoint in `options` counts.
     ///
     /// # Errors
-    /// A profile that was asked for and doesn't exist, or a file that can't be read.
+    /// The profile that was named does not exist, a shared file cannot be read, or the addressing
+    /// style is unknown.
+    ///
+    /// [settings]: https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
     pub fn resolve(options: AccessOptions, env: Env) -> Result<Access> {
         let profile = Profile::load(&env, options.profile.as_deref())
             .map_err(|error| Error::config(error.to_string()))?;
-        let first = |names: &[&str]| names.iter().find_map(|name| env.get(name)).map(str::to_owned);
-        let ignore_endpoints = profile.ignores_endpoint_urls();
-        let configured = |endpoint: Option<String>| endpoint.filter(|_| !ignore_endpoints);
-        let endpoint = options
-            .endpoint
-            .or_else(|| configured(first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])))
-            .or_else(|| configured(profile.endpoint_url().map(str::to_owned)));
-        let region = options
-            .region
-            .or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"]))
-            .or_else(|| profile.region().map(str::to_owned))
-            .unwrap_or_else(|| "us-east-1".to_owned());
+        let region = first_of(
+            options.region,
+            env.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]),
+            profile.region(),
+        );
+        let endpoint = first_of(
+            options.endpoint,
+            env.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+                .filter(|_| !profile.ignores_endpoint_urls()),
+            profile.endpoint_url(),
+        );
         let addressing = match (options.addressing, profile.addressing_style()) {
             (Some(addressing), _) => addressing,
             (None, Some(text)) => text.parse().map_err(Error::config)?,
             (None, None) => Addressing::Auto,
         };
-        let ca_bundle =
-            first(&["AWS_CA_BUNDLE"]).or_else(|| profile.ca_bundle().map(str::to_owned));
-        let https = endpoint.as_ref().is_none_or(|endpoint| endpoint.starts_with("https:"));
-        let proxy = |https: bool| {
-            // HTTP_PROXY in capitals may be a request header of a CGI program's caller (httpoxy).
-            let own: &[_] = if https { &["HTTPS_PROXY", "https_proxy"] } else { &["http_proxy"] };
-            let url = first(own).or_else(|| first(&["ALL_PROXY", "all_proxy"]))?;
-            Some(Proxy { url, except: first(&["NO_PROXY", "no_proxy"]).unwrap_or_default() })
-        };
+        let ca_bundle = first_of(None, env.get("AWS_CA_BUNDLE"), profile.ca_bundle());
+        let is_https = endpoint.as_ref().is_none_or(|endpoint| endpoint.starts_with("https:"));
         Ok(Access {
-            unsigned: options.unsigned,
-            region,
+            region: region.unwrap_or_else(|| "us-east-1".to_owned()),
             endpoint,
             addressing,
+            unsigned: options.unsigned,
             ca_bundle: ca_bundle.map(PathBuf::from),
-            proxy: proxy(https),
-            https_proxy: proxy(true),
+            proxy: Proxy::from_env(&env, is_https),
+            https_proxy: Proxy::from_env(&env, true),
             profile,
             env,
         })
     }
 
-    /// What goes with uploads unless something else is asked for: nothing where the environment
-    /// (`AWS_REQUEST_CHECKSUM_CALCULATION`) or the profile says `when_required`, as it does for stores that
-    /// refuse checksums.
+    /// The default checksum of uploads. It is none if `AWS_REQUEST_CHECKSUM_CALCULATION` or the
+    /// profile has `when_required`, which users set for stores that refuse checksums.
     pub fn checksum(&self) -> Checksum {
         let env = self.env.get("AWS_REQUEST_CHECKSUM_CALCULATION");
         match env.or(self.profile.get("request_checksum_calculation")) {
@@ -139,9 +148,85 @@ impl Access {
         }
     }
 
-    /// What the user should know of the configuration, such as a credentials file that others can
-    /// read.
+    /// Problems of the configuration that do not prevent a run, such as a credentials file that
+    /// other users have access to.
     pub fn warnings(&self) -> &[String] {
         self.profile.warnings()
+    }
+}
+
+fn first_of(option: Option<String>, env: Option<&str>, profile: Option<&str>) -> Option<String> {
+    option.or_else(|| env.or(profile).map(str::to_owned))
+}
+
+impl Proxy {
+    /// The proxy for requests over https, or over http.
+    fn from_env(env: &Env, is_https: bool) -> Option<Proxy> {
+        let names: &[&str] = if is_https {
+            &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+        } else {
+            // Not HTTP_PROXY: in a CGI program, it is a request header of the caller (httpoxy).
+            &["http_proxy", "ALL_PROXY", "all_proxy"]
+        };
+        let url = env.first(names)?.to_owned();
+        let except = env.first(&["NO_PROXY", "no_proxy"]).unwrap_or_default().to_owned();
+        Some(Proxy { url, except })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxy_variables_depend_on_the_scheme_of_the_endpoint() {
+        let vars = [("HTTP_PROXY", "cgi"), ("HTTPS_PROXY", "secure"), ("ALL_PROXY", "any")];
+        let resolve = |endpoint: &str, vars: &[(&str, &str)]| {
+            let endpoint = Some(endpoint.to_owned());
+            let options = AccessOptions { endpoint, ..AccessOptions::default() };
+            let access = Access::resolve(options, vars.iter().copied().collect()).unwrap();
+            let url = |proxy: Option<Proxy>| proxy.map(|proxy| proxy.url).unwrap_or_default();
+            (url(access.proxy), url(access.https_proxy))
+        };
+        let pair = |proxy: &str, https: &str| (proxy.to_owned(), https.to_owned());
+        assert_eq!(resolve("https://host", &vars), pair("secure", "secure"));
+        assert_eq!(resolve("http://host", &vars), pair("any", "secure"));
+        assert_eq!(resolve("http://host", &vars[..2]), pair("", "secure"));
+        assert_eq!(resolve("http://host", &[("http_proxy", "plain")]), pair("plain", ""));
+    }
+
+    #[test]
+    fn unset_options_come_from_the_environment_or_have_defaults() {
+        let resolve = |options: &AccessOptions, vars: &[(&str, &str)]| {
+            let access = Access::resolve(options.clone(), vars.iter().copied().collect()).unwrap();
+            (access.region, access.endpoint)
+        };
+        let pair =
+            |region: &str, endpoint: Option<&str>| (region.to_owned(), endpoint.map(str::to_owned));
+        let unset = AccessOptions::default();
+        assert_eq!(resolve(&unset, &[]), pair("us-east-1", None));
+        let vars = [
+            ("AWS_REGION", ""),
+            ("AWS_DEFAULT_REGION", "env"),
+            ("AWS_ENDPOINT_URL", "http://any"),
+            ("AWS_ENDPOINT_URL_S3", "http://s3"),
+        ];
+        assert_eq!(resolve(&unset, &vars), pair("env", Some("http://s3")));
+        let ignored = [&vars[..], &[("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "True")]].concat();
+        assert_eq!(resolve(&unset, &ignored), pair("env", None));
+        let set = AccessOptions {
+            region: Some("option".to_owned()),
+            endpoint: Some("http://option".to_owned()),
+            ..unset
+        };
+        assert_eq!(resolve(&set, &ignored), pair("option", Some("http://option")));
+    }
+
+    #[test]
+    fn debug_shows_no_password_of_a_proxy() {
+        let env = Env::default().set("HTTPS_PROXY", "http://user:s3cret@host");
+        let access = Access::resolve(AccessOptions::default(), env).unwrap();
+        assert!(access.proxy.is_some());
+        assert!(!format!("{access:?}").contains("s3cret"));
     }
 }

@@ -10,6 +10,7 @@ mod checksum;
 mod client;
 mod clock;
 mod credentials;
+mod env;
 mod error_response;
 mod fetch;
 mod operations;
@@ -31,9 +32,9 @@ pub use access::{Access, AccessOptions, Addressing};
 pub use checksum::Checksum;
 pub(crate) use checksum::{Hasher, base64};
 pub(crate) use client::Client;
+pub use env::Env;
 pub(crate) use operations::{Head, ListFrom, MAX_DELETE_BATCH, Sink};
 pub(crate) use payload::Payload;
-pub use profile::Env;
 pub(crate) use responses::{
     listing::Listed,
     multipart::{ListedPart, OpenUpload, UploadedPart},

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
     use crate::s3::{
         access::{Access, AccessOptions},
-        profile::Env,
+        env::Env,
     };
 
     #[test]
