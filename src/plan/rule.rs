@@ -1,23 +1,23 @@
 //! The decision rule.
 //!
-//! For a file L (size, mtime) and the object R of the same path (size, LastModified), the first row
-//! that applies decides:
+//! The first row that applies to a file and the object of the same path decides. The README and the
+//! guide show the same table; tests/documents.rs compares them.
 //!
 //! | case | backup | restore |
 //! | --- | --- | --- |
-//! | only L | upload (missing) | delete file |
-//! | only R | delete object | download (missing) |
-//! | sizes differ | upload (size) | download (size) |
-//! | mtime = LastModified to the nanosecond, and L is no link | keep: a restored copy | keep |
-//! | mtime in the future, or within the margin of LastModified | compare contents | compare contents |
-//! | mtime > LastModified | upload (newer) | download (newer) |
-//! | mtime < LastModified, and mtime is a whole second | keep | compare contents |
-//! | otherwise | keep | keep |
-//!
-//! A file of the second to last row may be a copy that an earlier restore made of a predecessor of
-//! the object. A backup treats it like any other older file.
+//! | only the file exists | upload (`missing`) | delete the file |
+//! | only the object exists | delete the object | download (`missing`) |
+//! | the sizes differ | upload (`size`) | download (`size`) |
+//! | mtime equals LastModified to the nanosecond, and the path is not a symlink | keep | keep |
+//! | mtime is in the future, or within the margin of LastModified | compare contents | compare contents |
+//! | mtime is later than LastModified | upload (`newer`) | download (`newer`) |
+//! | mtime is earlier than LastModified, and a whole second | keep | compare contents |
+//! | mtime is earlier than LastModified | keep | keep |
 //!
 //! The margin is the measured clock skew plus one second.
+//!
+//! A file with an earlier mtime of a whole second may be a copy that an earlier restore made of a
+//! predecessor of the object. A backup treats it like any other older file.
 
 use crate::model::{
     direction::Direction,
