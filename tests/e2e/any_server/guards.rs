@@ -72,7 +72,7 @@ fn restore_from_an_empty_prefix_warns() {
     let world = World::on_any_server();
     world.write("dir/a", "a");
     world.expect(0, "backup dir BUCKET/photos --yes");
-    let warning = "is the prefix right?";
+    let warning = "check the prefix";
     world.expect(0, "restore BUCKET/fotos back --yes --quiet").assert_says(warning);
     world.expect(0, "restore BUCKET/fotos dir --yes --no-delete").assert_says(warning);
     for line in ["restore BUCKET/photos back --yes", "restore BUCKET/photos back --yes"] {

@@ -61,7 +61,7 @@ impl Request {
             headers,
             status: 0,
             connection,
-            in_flight: in_flight,
+            in_flight,
         }
     }
 
