@@ -3,7 +3,7 @@
 //! Every read, replacement and removal of a file compares its state with the scanned one, so that a
 //! change after the scan is detected.
 
-use std::{fs, io};
+use std::{fs, io, os::unix::fs::MetadataExt};
 
 use crate::model::{entry::File, time::Timestamp};
 
@@ -23,6 +23,12 @@ impl FileState {
     /// The present state of an open file.
     pub(crate) fn of(file: &fs::File) -> io::Result<FileState> {
         FileState::of_metadata(&file.metadata()?)
+    }
+
+    /// The time of the last change of the content or the attributes (ctime).
+    pub(super) fn changed(metadata: &fs::Metadata) -> Timestamp {
+        let nanos = metadata.ctime().saturating_mul(1_000_000_000);
+        Timestamp::from_nanos(nanos.saturating_add(metadata.ctime_nsec()))
     }
 
     pub(super) fn of_metadata(metadata: &fs::Metadata) -> io::Result<FileState> {

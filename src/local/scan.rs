@@ -15,7 +15,10 @@ use walkdir::WalkDir;
 use crate::{
     cancel::Cancel,
     error::{Error, Result},
-    local::links::{self, LinkTarget},
+    local::{
+        file_state::FileState,
+        links::{self, LinkTarget},
+    },
     model::{
         entry::File,
         links::Links,
@@ -236,7 +239,9 @@ impl Walk<'_> {
                     Err(error) => return unreadable(path, &error),
                 };
                 let target = (real != Path::new(&path)).then(|| real.into_boxed_path());
-                Entry::File(File { path: path.into(), size: metadata.len(), modified, target })
+                let changed = FileState::changed(metadata);
+                let size = metadata.len();
+                Entry::File(File { path: path.into(), size, modified, changed, target })
             }
         }
     }
@@ -273,7 +278,8 @@ mod tests {
     #[test]
     fn file_that_its_directory_returns_twice_is_one_file() {
         let modified = Timestamp::from_secs(500);
-        let file = File { path: "dir/twice".into(), size: 1, modified, target: None };
+        let file =
+            File { path: "dir/twice".into(), size: 1, modified, changed: modified, target: None };
         let mut scan = Scan { files: vec![file.clone(), file.clone()], ..Scan::default() };
         scan.sort();
         assert_eq!(scan.files, [file]);

@@ -169,7 +169,8 @@ mod tests {
     const S: i64 = 1_000_000_000;
 
     fn file(path: &str, size: u64, modified: i64) -> File {
-        File { path: path.into(), size, modified: Timestamp::from_nanos(modified), target: None }
+        let modified = Timestamp::from_nanos(modified);
+        File { path: path.into(), size, modified, changed: modified, target: None }
     }
 
     fn object(path: &str, size: u64, seconds: i64) -> Object {

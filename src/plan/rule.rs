@@ -115,7 +115,8 @@ mod tests {
     const NOW: i64 = 1_000 * S;
 
     fn file(size: u64, mtime: i64) -> File {
-        File { path: "a".into(), size, modified: Timestamp::from_nanos(mtime), target: None }
+        let modified = Timestamp::from_nanos(mtime);
+        File { path: "a".into(), size, modified, changed: modified, target: None }
     }
 
     fn object(size: u64, seconds: i64) -> Object {

@@ -339,6 +339,7 @@ mod tests {
             path: path.as_str().into(),
             size: 1,
             modified: Timestamp::from_secs(0),
+            changed: Timestamp::from_secs(0),
             target: None,
         };
         let mut files: Vec<File> = paths.iter().map(file).collect();
