@@ -206,7 +206,7 @@ fn remaining(keys: Option<&Credentials>, now: SystemTime) -> Duration {
     match keys.map(|keys| keys.expires) {
         None => Duration::ZERO,
         Some(None) => Duration::MAX,
-        Some(Some(expiration)) => expiration.duration_since(now).unwrap_or_default(),
+        Some(Some(expires)) => expires.duration_since(now).unwrap_or_default(),
     }
 }
 

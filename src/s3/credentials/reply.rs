@@ -32,20 +32,20 @@ impl Reply {
 
     /// The credentials in the reply, unless they are incomplete, invalid or have already expired.
     pub(super) fn into_credentials(self, now: SystemTime) -> Result<Credentials, String> {
-        let expiration = match self.expiration.as_deref().map(parse_time) {
+        let expires = match self.expiration.as_deref().map(parse_time) {
             Some(None) => return Err("it returned an expiration that is not a time".to_owned()),
-            Some(Some(expiration)) if expiration <= now => {
+            Some(Some(expires)) if expires <= now => {
                 return Err("it returned keys that have expired; check the clock of this machine"
                     .to_owned());
             }
-            expiration => expiration.flatten(),
+            expires => expires.flatten(),
         };
         let (Some(access_key), Some(secret_key)) = (self.access_key_id, self.secret_access_key)
         else {
             return Err("its reply lacks an access key or a secret key".to_owned());
         };
         let session_token = self.session_token.or(self.token);
-        validate::credentials(access_key, secret_key, session_token, expiration)
+        validate::credentials(access_key, secret_key, session_token, expires)
             .ok_or_else(|| "it returned a key that is empty or has invalid characters".to_owned())
     }
 }

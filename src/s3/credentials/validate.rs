@@ -9,7 +9,7 @@ pub(super) fn credentials(
     access_key: String,
     secret_key: String,
     session_token: Option<String>,
-    expiration: Option<SystemTime>,
+    expires: Option<SystemTime>,
 ) -> Option<Credentials> {
     let session_token = session_token.filter(|token| !token.is_empty());
     let is_valid =
@@ -18,7 +18,7 @@ pub(super) fn credentials(
     let are_valid = is_valid(&access_key)
         && !secret_key.is_empty()
         && session_token.as_deref().is_none_or(is_valid);
-    are_valid.then_some(Credentials { access_key, secret_key, session_token, expires: expiration })
+    are_valid.then_some(Credentials { access_key, secret_key, session_token, expires })
 }
 
 /// A token that authorizes a request for credentials, without the newline that a file may end in.
