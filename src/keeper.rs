@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     content,
     error::{Error, Result},
-    local::{self, Root, Scan},
+    local::{self, Root, Scan, Snapshot},
     model::direction::Direction,
     plan::{self, Plan, PlanScope, rule::Policy},
     remote::{self, Listing},
@@ -65,7 +65,8 @@ impl Keeper {
     /// A side cannot be read: the directory (of a backup) or the bucket does not exist, or permission is
     /// denied. Or the keeper was cancelled.
     pub fn plan(&self, direction: Direction, on_event: &mut dyn FnMut(Event)) -> Result<Plan> {
-        let (scan, listing) = self.look_at_both_sides(Some(direction), on_event)?;
+        let (mut scan, listing) = self.look_at_both_sides(Some(direction), on_event)?;
+        let snapshot = self.snapshot(direction, &mut scan, &listing);
         let policy = Policy {
             now: SystemTime::now().into(),
             margin: self.client.clock_margin(),
@@ -74,6 +75,7 @@ impl Keeper {
         };
         let mut plan = plan::build(direction, scan, listing, &policy);
         plan.scope = Some(self.scope());
+        plan.snapshot = snapshot;
         if !plan.undecided.is_empty() {
             let bytes = plan.undecided.iter().map(|pair| pair.size(direction)).sum();
             let entries = plan.undecided.len() as u64;
@@ -118,6 +120,7 @@ impl Keeper {
             config: &self.config,
             client: &self.client,
             root: &root,
+            file_pool: &self.file_pool,
             cancel: &self.cancel,
             bytes_done: AtomicU64::new(0),
         };
@@ -141,6 +144,20 @@ impl Keeper {
             read_data,
         };
         self.client.with_cancel_watchdog(|| verifier.verify(scan, listing, on_event))
+    }
+
+    /// The state of the directory, to detect later changes. `None` if the run deletes no objects.
+    fn snapshot(
+        &self,
+        direction: Direction,
+        scan: &mut Scan,
+        listing: &Listing,
+    ) -> Option<Snapshot> {
+        let may_delete = direction == Direction::Backup
+            && !self.config.no_delete
+            && plan::merge::has_object_without_file(&scan.files, &listing.objects);
+        let prefix_len = self.config.bucket.prefix().len();
+        may_delete.then(|| Snapshot::new(prefix_len, self.config.links, scan))
     }
 
     fn scope(&self) -> PlanScope {

@@ -1,5 +1,6 @@
 //! The local directory: scanning it, and every access to its files.
 
+mod directory_times;
 mod file_state;
 mod flush;
 mod gone;
@@ -9,6 +10,7 @@ mod parent;
 mod platform;
 mod root;
 mod scan;
+mod snapshot;
 mod temporary;
 
 pub(crate) use file_state::{Expected, FileState};
@@ -16,4 +18,5 @@ pub(crate) use parent::ParentCache;
 pub(crate) use platform::begin_writing;
 pub(crate) use root::Root;
 pub(crate) use scan::{Scan, file_pool, scan};
+pub(crate) use snapshot::Snapshot;
 pub(crate) use temporary::{Complete, Temporary};

@@ -16,6 +16,7 @@ use crate::{
     cancel::Cancel,
     error::{Error, Result},
     local::{
+        directory_times::DirectoryTimes,
         file_state::FileState,
         links::{self, LinkTarget},
     },
@@ -46,6 +47,10 @@ pub struct Scan {
     pub skipped: Vec<Skipped>,
     /// The temporary files that earlier runs left behind.
     pub leftovers: Vec<String>,
+    /// The canonical path of the root.
+    pub(crate) root: PathBuf,
+    /// All directories that were read, the root included.
+    pub(crate) read_dirs: Vec<ReadDirectory>,
 }
 
 /// Creates a rayon pool for the file system, separate from any pool of the embedding program.
@@ -71,12 +76,10 @@ pub(crate) fn scan(
     let fail = |error: io::Error| Error::new("read directory", root.display().to_string(), error);
     let root = root.canonicalize().map_err(fail)?;
     fs::read_dir(&root).map_err(fail)?;
-    let walk = Walk { root: &root, prefix_len, links, cancel, found: Mutex::default() };
-    let top = Directory { path: String::new(), real: PathBuf::new(), linked_from: Vec::new() };
-    pool.scope(|scope| walk.directory(scope, top));
-    cancel.check()?;
-    let mut found = walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let walk = Walk::new(&root, prefix_len, links, cancel);
+    let mut found = walk.read(pool, vec![Directory::default()], &|_| false)?;
     pool.install(|| found.sort());
+    found.root = root;
     Ok(found)
 }
 
@@ -92,7 +95,7 @@ impl Scan {
     }
 }
 
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     /// Canonical, so that it is a prefix of every canonical path inside.
     root: &'a Path,
     prefix_len: usize,
@@ -102,13 +105,24 @@ struct Walk<'a> {
 }
 
 /// A directory to read.
-struct Directory {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Directory {
     /// The path below the root, as keys have it.
-    path: String,
+    pub path: String,
     /// The real path below the root. It differs from `path` below a followed link.
-    real: PathBuf,
+    pub real: PathBuf,
     /// The real directories that contain the followed links in `path`.
-    linked_from: Vec<PathBuf>,
+    pub linked_from: Vec<PathBuf>,
+    /// If the directory is read again: its times before the last reading.
+    pub previous: Option<DirectoryTimes>,
+}
+
+/// A directory that was read.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadDirectory {
+    pub dir: Directory,
+    /// Its times right before it was read. `None` if these could not be read.
+    pub times: Option<DirectoryTimes>,
 }
 
 /// One entry of a directory.
@@ -119,11 +133,45 @@ enum Entry {
     Leftover(String),
 }
 
-impl Walk<'_> {
-    fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, dir: Directory) {
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        root: &'a Path,
+        prefix_len: usize,
+        links: Links,
+        cancel: &'a Cancel,
+    ) -> Walk<'a> {
+        Walk { root, prefix_len, links, cancel, found: Mutex::default() }
+    }
+
+    /// Reads directories and everything below them, except the subdirectories that `is_known`
+    /// accepts. The result is not sorted.
+    pub(super) fn read(
+        self,
+        pool: &rayon::ThreadPool,
+        dirs: Vec<Directory>,
+        is_known: &(impl Fn(&str) -> bool + Sync),
+    ) -> Result<Scan> {
+        pool.scope(|scope| {
+            for dir in dirs {
+                let walk = &self;
+                scope.spawn(move |scope| walk.directory(scope, dir, is_known));
+            }
+        });
+        self.cancel.check()?;
+        Ok(self.found.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn directory<'s>(
+        &'s self,
+        scope: &rayon::Scope<'s>,
+        dir: Directory,
+        is_known: &'s (impl Fn(&str) -> bool + Sync),
+    ) {
         if self.cancel.is_cancelled() {
             return;
         }
+        // Taken before the directory is read, so that they show every change from now on.
+        let times = DirectoryTimes::read(&self.root.join(&dir.real), dir.previous.as_ref());
         let entries: Vec<_> = WalkDir::new(self.root.join(&dir.real))
             .follow_root_links(false)
             .min_depth(1)
@@ -148,13 +196,16 @@ impl Walk<'_> {
                         if subdir.linked_from.len() > dir.linked_from.len() {
                             found.linked.push(subdir.path.as_str().into());
                         }
-                        subdirs.push(subdir);
+                        if !is_known(&subdir.path) {
+                            subdirs.push(subdir);
+                        }
                     }
                 }
             }
+            found.read_dirs.push(ReadDirectory { dir, times });
         }
         for subdir in subdirs {
-            scope.spawn(move |scope| self.directory(scope, subdir));
+            scope.spawn(move |scope| self.directory(scope, subdir, is_known));
         }
     }
 
@@ -177,6 +228,7 @@ impl Walk<'_> {
                 path,
                 real,
                 linked_from: dir.linked_from.clone(),
+                previous: None,
             });
         }
         if file_type.is_symlink() {
@@ -216,7 +268,7 @@ impl Walk<'_> {
             skip(path, SkipReason::LinkLoop)
         } else {
             let linked_from = dir.linked_from.iter().chain([&dir.real]).cloned().collect();
-            Entry::Directory(Directory { path, real, linked_from })
+            Entry::Directory(Directory { path, real, linked_from, previous: None })
         }
     }
 

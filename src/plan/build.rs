@@ -40,6 +40,7 @@ pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: 
         undecided: Vec::new(),
         source_entries,
         target_entries,
+        snapshot: None,
         scope: None,
         links: LinkedPaths {
             kept: Vec::new(),

@@ -32,6 +32,15 @@ impl Merge {
     }
 }
 
+/// Whether there is an object without a file of the same path. Both lists must be in tree order.
+pub(crate) fn has_object_without_file(files: &[File], objects: &[Object]) -> bool {
+    let mut files = files.iter().peekable();
+    objects.iter().any(|object| {
+        while files.next_if(|file| tree_order(&file.path, &object.path).is_lt()).is_some() {}
+        files.next_if(|file| file.path == object.path).is_none()
+    })
+}
+
 impl Iterator for Merge {
     type Item = (Option<File>, Option<Object>);
 

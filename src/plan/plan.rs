@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    local::Snapshot,
     model::{
         bucket_url::BucketUrl,
         count::Count,
@@ -81,6 +82,8 @@ pub struct Plan {
     pub(crate) undecided: Vec<Transfer>,
     pub(crate) source_entries: usize,
     pub(crate) target_entries: usize,
+    /// The state of the directory that a backup was planned for. `None` if nothing is deleted.
+    pub(crate) snapshot: Option<Snapshot>,
     /// The locations that were compared. The plan is wrong for any others.
     pub(crate) scope: Option<PlanScope>,
     pub(super) links: LinkedPaths,

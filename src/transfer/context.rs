@@ -15,6 +15,8 @@ pub(crate) struct RunContext<'a> {
     pub config: &'a Config,
     pub client: &'a Client,
     pub root: &'a Root,
+    /// Reads local files in parallel.
+    pub file_pool: &'a rayon::ThreadPool,
     pub cancel: &'a Cancel,
     /// The number of bytes transferred so far, those of unfinished transfers included.
     pub bytes_done: AtomicU64,

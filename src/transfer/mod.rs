@@ -25,7 +25,9 @@
 //! 6  if the run was stopped: end here
 //! 7  if anything failed in steps 2 to 5: withhold all deletions, as an entry to delete may be the
 //!    only copy of a file whose transfer under a new name failed
-//! 8  otherwise: delete what the source does not have, except entries that changed after the scan
+//! 8  backup: check the directory again, and upload files that appeared after the scan; withhold the
+//!    deletions if it keeps changing
+//! 9  delete what the source does not have, except entries that changed after the scan
 //! ```
 
 mod context;
@@ -35,6 +37,7 @@ mod job;
 mod large;
 mod leftovers;
 mod publish;
+mod recheck;
 mod resume;
 mod run;
 mod scheduler;

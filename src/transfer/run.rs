@@ -8,8 +8,8 @@ use crate::{
     report::{Event, Report, Stage},
     s3::parts::part_size,
     transfer::{
-        context::RunContext, delete, download::Downloader, leftovers, resume::UnfinishedUploads,
-        scheduler::Scheduler, steps::Steps, upload::Uploader, worker,
+        context::RunContext, delete, download::Downloader, leftovers, recheck,
+        resume::UnfinishedUploads, scheduler::Scheduler, steps::Steps, upload::Uploader, worker,
     },
     worker_pool,
 };
@@ -27,12 +27,7 @@ pub(crate) fn run(context: &RunContext, plan: Plan, on_event: &mut dyn FnMut(Eve
     leftovers::remove(context, &plan.leftovers, &mut report, on_event);
     let failed_leftovers = report.failed;
     match plan.direction {
-        Direction::Backup => {
-            let unfinished =
-                UnfinishedUploads::find(context, &plan.transfers, &mut report, on_event);
-            let steps = Uploader { context, unfinished };
-            transfer_all(context, &steps, plan.transfers, &mut report, on_event);
-        }
+        Direction::Backup => upload_all(context, plan.transfers, &mut report, on_event),
         Direction::Restore => {
             let steps = Downloader { context };
             transfer_all(context, &steps, plan.transfers, &mut report, on_event);
@@ -43,11 +38,36 @@ pub(crate) fn run(context: &RunContext, plan: Plan, on_event: &mut dyn FnMut(Eve
         if report.failed > failed_leftovers {
             report.withheld = plan.deletions.len() as u64;
         } else {
-            delete_all(context, &plan.deletions, &mut report, on_event);
+            let mut deletions = plan.deletions;
+            if plan.direction == Direction::Backup {
+                let upload = |transfers, report: &mut Report, on_event: &mut dyn FnMut(Event)| {
+                    upload_all(context, transfers, report, on_event);
+                };
+                deletions = recheck::recheck(
+                    context,
+                    plan.snapshot,
+                    deletions,
+                    &mut report,
+                    on_event,
+                    upload,
+                );
+                report.note_interruption(context.cancel);
+            }
+            delete_all(context, &deletions, &mut report, on_event);
         }
     }
     report.elapsed = start.elapsed();
     report
+}
+
+fn upload_all(
+    context: &RunContext,
+    transfers: Vec<Transfer>,
+    report: &mut Report,
+    on_event: &mut dyn FnMut(Event),
+) {
+    let unfinished = UnfinishedUploads::find(context, &transfers, report, on_event);
+    transfer_all(context, &Uploader { context, unfinished }, transfers, report, on_event);
 }
 
 fn transfer_all<S: Steps>(

@@ -465,10 +465,12 @@ mod tests {
             client.start_phase(512);
             assert_eq!(client.is_latency_bound(), is_far);
             let root = Root::open(dir.path()).unwrap();
+            let file_pool = crate::local::file_pool().unwrap();
             let context = RunContext {
                 config: &config,
                 client: &client,
                 root: &root,
+                file_pool: &file_pool,
                 cancel: &cancel,
                 bytes_done: AtomicU64::new(0),
             };

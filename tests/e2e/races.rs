@@ -1,8 +1,16 @@
 //! Changes that other programs make during a run: while a file is read, and between plan and
 //! execution.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
+use s3keep::{Direction, Keeper};
+
+use crate::embedding::config;
 use crate::support::{
     World, files, noise, run, set_age,
     store::{Fault, Object},
@@ -11,9 +19,8 @@ use crate::support::{
 #[test]
 #[cfg(target_os = "linux")]
 fn file_that_vanishes_during_the_scan_keeps_its_object() {
-    use crate::embedding::config;
     use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
-    use s3keep::{Direction, Keeper, MaxDelete, SkipReason, Skipped, exit};
+    use s3keep::{MaxDelete, SkipReason, Skipped, exit};
     let world = World::in_process();
     let names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
     names.iter().for_each(|name| world.store().put(name, b"object"));
@@ -115,7 +122,7 @@ fn older_object_does_not_confirm_a_failed_completion() {
 }
 
 #[test]
-fn file_that_reappears_keeps_its_object() {
+fn file_that_reappears_during_the_uploads_is_uploaded() {
     let world = World::in_process();
     world.write("src/new", "new");
     for key in ["back", "gone", "dir/back"] {
@@ -127,10 +134,86 @@ fn file_that_reappears_keeps_its_object() {
         fs::create_dir(src.join("dir")).unwrap();
         fs::write(src.join("dir/back"), "this, too").unwrap();
     }));
-    let done = world.expect(2, "backup src BUCKET --yes");
-    done.assert_says("delete back: the local file may exist again");
+    let done = world.expect(0, "backup src BUCKET --yes");
+    done.assert_says("3 uploaded");
     done.assert_says("1 deleted");
     assert_eq!(world.store().keys(), ["back", "dir/back", "new"]);
+    assert_eq!(world.store().get("back").unwrap().body, "it is back");
+}
+
+#[test]
+fn file_that_reappears_during_the_deletions_keeps_its_object() {
+    let world = World::in_process();
+    world.write("src/kept", "kept");
+    // Two batches, one after the other.
+    (0..1_001).for_each(|n| world.store().put(&format!("gone-{n:04}"), b"the only copy"));
+    let src = world.path("src");
+    world.store().fault(Fault::on("DeleteObjects").times(1).run(move |_| {
+        fs::write(src.join("gone-1000"), "it is back").unwrap();
+    }));
+    let done = world.expect(2, "backup src BUCKET --yes --max-delete 100% --workers 1");
+    done.assert_says("delete gone-1000: the local file may exist again");
+    done.assert_says("1000 deleted");
+    assert_eq!(world.store().keys(), ["gone-1000", "kept"]);
+}
+
+/// The same as a file that moves during the scan, from a directory that was not read yet to one that
+/// was: it is in the tree at any time, and the scan finds it nowhere.
+#[test]
+fn file_that_the_scan_missed_is_uploaded_before_its_old_object_is_deleted() {
+    let world = World::in_process();
+    world.write("src/other", "other");
+    world.write("src/deep/er/kept", "kept");
+    world.write("elsewhere/file", "the only copy");
+    world.write("elsewhere/dir/sub/file", "another only copy");
+    world.store().put("old", b"the only copy");
+    world.store().put("a/file", b"another only copy");
+    let (elsewhere, src) = (world.path("elsewhere"), world.path("src"));
+    let moved = move || {
+        fs::rename(elsewhere.join("file"), src.join("deep/er/new")).unwrap();
+        fs::rename(elsewhere.join("dir"), src.join("moved")).unwrap();
+    };
+    world.store().fault(Fault::on("PutObject").times(1).run(move |_| moved()));
+    let done = world.expect(0, "backup src BUCKET --yes");
+    done.assert_says("4 uploaded");
+    done.assert_says("2 deleted");
+    let keys = ["deep/er/kept", "deep/er/new", "moved/sub/file", "other"];
+    assert_eq!(world.store().keys(), keys);
+    assert_eq!(world.store().get("deep/er/new").unwrap().body, "the only copy");
+    assert_eq!(world.store().get("moved/sub/file").unwrap().body, "another only copy");
+    world.expect(0, "backup src BUCKET --yes").assert_nothing_to_do();
+}
+
+#[test]
+fn file_that_appears_between_plan_and_execution_is_uploaded_before_deletions() {
+    let world = World::in_process();
+    world.write("src/dir/kept", "kept");
+    world.store().put("gone", b"the only copy");
+    let keeper = Keeper::new(config(&world, "src", "")).unwrap();
+    let plan = keeper.plan(Direction::Backup, &mut |_| {}).unwrap();
+    assert_eq!((plan.transfers.len(), plan.deletions.len()), (1, 1));
+    world.write("src/dir/found", "the only copy");
+    let report = keeper.execute(plan, &mut |_| {}).unwrap();
+    assert_eq!((report.transferred.entries, report.deleted, report.exit_code()), (2, 1, 0));
+    assert_eq!(world.store().keys(), ["dir/found", "dir/kept"]);
+}
+
+#[test]
+fn directory_that_keeps_changing_withholds_all_deletions() {
+    let world = World::in_process();
+    world.write("src/file", "content");
+    world.store().put("gone", b"gone");
+    let (src, count) = (world.path("src"), AtomicUsize::new(0));
+    // Each upload makes another file to upload.
+    world.store().fault(Fault::on("PutObject").run(move |_| {
+        let n = count.fetch_add(1, Ordering::SeqCst);
+        fs::write(src.join(format!("new-{n}")), "new").unwrap();
+    }));
+    let done = world.expect(2, "backup src BUCKET --yes");
+    done.assert_says("1 deletions were withheld");
+    assert!(world.store().get("gone").is_some());
+    world.store().clear_faults();
+    world.expect(0, "backup src BUCKET --yes").assert_says("1 deleted");
 }
 
 #[test]
@@ -317,8 +400,9 @@ fn objects_below_a_symlink_that_now_dangles_are_kept() {
         fs::rename(src.join("real"), src.join("moved")).unwrap();
     }));
     let done = world.expect(2, "backup src BUCKET --yes --links follow");
-    done.assert_says("delete alias/gone: the local file may exist again");
-    assert_eq!(world.store().keys(), ["alias/file", "alias/gone", "new", "real/file"]);
+    done.assert_says("1 deletions were withheld");
+    let keys = ["alias/file", "alias/gone", "moved/file", "new", "real/file"];
+    assert_eq!(world.store().keys(), keys);
 }
 
 #[test]

@@ -1,0 +1,208 @@
+//! Reading directories again that changed after the scan.
+//!
+//! A scan reads one directory after another. A file that is moved during the scan, out of a
+//! directory that was not read yet and into one that was, is found under neither name. A backup
+//! would then delete the object of its old name without having uploaded the file under its new one.
+//!
+//! So before a backup deletes objects, it compares the times of all directories with those taken
+//! right before each was read, reads the changed ones again, and uploads what is new. The same finds
+//! files that were moved into the directory between the plan and its execution.
+
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+    path::PathBuf,
+};
+
+use rayon::prelude::*;
+
+use crate::{
+    cancel::Cancel,
+    error::Result,
+    local::{
+        directory_times::DirectoryTimes,
+        scan::{Directory, ReadDirectory, Scan, Walk},
+    },
+    model::{entry::File, links::Links, paths, skip::Skipped},
+};
+
+/// What a scan has found, as far as it is needed to recognize changes.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    root: PathBuf,
+    prefix_len: usize,
+    links: Links,
+    directories: Vec<ReadDirectory>,
+    /// Hashes of the paths of all entries.
+    known: HashSet<u128>,
+    hashers: [RandomState; 2],
+}
+
+/// What has changed since the last reading.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Files that are new, in tree order.
+    pub files: Vec<File>,
+    /// Entries that are new and have to be skipped.
+    pub skipped: Vec<Skipped>,
+    /// Whether no directory had to be read again.
+    pub is_settled: bool,
+}
+
+impl Snapshot {
+    /// A snapshot of everything that `scan` has found.
+    pub(crate) fn new(prefix_len: usize, links: Links, scan: &mut Scan) -> Snapshot {
+        let mut snapshot = Snapshot {
+            root: scan.root.clone(),
+            prefix_len,
+            links,
+            directories: std::mem::take(&mut scan.read_dirs),
+            known: HashSet::new(),
+            hashers: [RandomState::new(), RandomState::new()],
+        };
+        snapshot.add_entries(scan);
+        snapshot
+    }
+
+    /// Compares all directories with the file system, and reads those again that may have changed.
+    ///
+    /// # Errors
+    /// The run was cancelled.
+    pub(crate) fn update(&mut self, pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<Changes> {
+        let current = |read: &ReadDirectory| {
+            DirectoryTimes::read(&self.root.join(&read.dir.real), read.times.as_ref())
+        };
+        let times: Vec<_> = pool.install(|| self.directories.par_iter().map(current).collect());
+        cancel.check()?;
+        let mut changed = Vec::new();
+        let mut kept = Vec::with_capacity(self.directories.len());
+        for (read, now) in std::mem::take(&mut self.directories).into_iter().zip(times) {
+            match (&read.times, now) {
+                (Some(before), Some(now)) if before.prove_unchanged(&now) => kept.push(read),
+                // It was removed, or moved to another directory that has changed, too.
+                (_, None) if !self.root.join(&read.dir.real).exists() => {}
+                _ => changed.push(Directory { previous: read.times, ..read.dir }),
+            }
+        }
+        self.directories = kept;
+        let is_settled = changed.is_empty();
+        let is_known = |path: &str| self.known.contains(&self.hash(path));
+        let walk = Walk::new(&self.root, self.prefix_len, self.links, cancel);
+        let mut found = walk.read(pool, changed, &is_known)?;
+        found.files.retain(|file| !is_known(&file.path));
+        found.skipped.retain(|skipped| !self.known.contains(&self.hash_skipped(&skipped.path)));
+        self.directories.append(&mut found.read_dirs);
+        self.add_entries(&found);
+        found.files.sort_by(|a, b| paths::tree_order(&a.path, &b.path));
+        found.files.dedup_by(|a, b| a.path == b.path);
+        Ok(Changes { files: found.files, skipped: found.skipped, is_settled })
+    }
+
+    fn add_entries(&mut self, scan: &Scan) {
+        let files = scan.files.iter().map(|file| self.hash(&file.path));
+        let dirs = scan.dirs.iter().map(|dir| self.hash(dir));
+        let skipped = scan.skipped.iter().map(|skipped| self.hash_skipped(&skipped.path));
+        let hashes: Vec<u128> = files.chain(dirs).chain(skipped).collect();
+        self.known.extend(hashes);
+    }
+
+    /// 128 bits with random keys: two paths of a tree never have the same hash in practice, and
+    /// an attacker cannot choose names that have.
+    fn hash(&self, path: &str) -> u128 {
+        let [high, low] = self.hashers.each_ref().map(|hasher| hasher.hash_one(path));
+        u128::from(high) << 64 | u128::from(low)
+    }
+
+    /// A skipped entry is not the same as a file or directory of its path.
+    fn hash_skipped(&self, path: &str) -> u128 {
+        !self.hash(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::local::scan::{file_pool, scan};
+
+    struct Tree {
+        dir: tempfile::TempDir,
+        pool: rayon::ThreadPool,
+        cancel: Cancel,
+    }
+
+    impl Tree {
+        fn new(files: &[&str]) -> Tree {
+            let dir = tempfile::tempdir().unwrap();
+            let tree = Tree { dir, pool: file_pool().unwrap(), cancel: Cancel::new() };
+            files.iter().for_each(|path| tree.write(path));
+            tree
+        }
+
+        fn write(&self, path: &str) {
+            let path = self.dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "content").unwrap();
+        }
+
+        fn rename(&self, from: &str, to: &str) {
+            fs::rename(self.dir.path().join(from), self.dir.path().join(to)).unwrap();
+        }
+
+        fn snapshot(&self) -> Snapshot {
+            let root = self.dir.path().canonicalize().unwrap();
+            let mut found = scan(&self.pool, &root, 0, Links::Inside, &self.cancel).unwrap();
+            Snapshot::new(0, Links::Inside, &mut found)
+        }
+
+        /// The new files that are found until nothing changes any more.
+        fn new_files(&self, snapshot: &mut Snapshot) -> Vec<String> {
+            let mut files = Vec::new();
+            for _ in 0..3 {
+                let changes = snapshot.update(&self.pool, &self.cancel).unwrap();
+                files.extend(changes.files.into_iter().map(|file| file.path.into_string()));
+                if changes.is_settled {
+                    return files;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            panic!("the tree keeps changing");
+        }
+    }
+
+    #[test]
+    fn unchanged_tree_has_no_new_files() {
+        let tree = Tree::new(&["a/x", "b/c/y", "z"]);
+        let mut snapshot = tree.snapshot();
+        assert_eq!(tree.new_files(&mut snapshot), [""; 0]);
+        // Once the times are conclusive, nothing is read again.
+        assert!(snapshot.update(&tree.pool, &tree.cancel).unwrap().is_settled);
+    }
+
+    #[test]
+    fn file_and_directory_that_move_are_found_under_their_new_names() {
+        let tree = Tree::new(&["a/x", "b/c/y", "b/c/d/z", "kept"]);
+        let mut snapshot = tree.snapshot();
+        tree.rename("a/x", "b/x");
+        tree.rename("b/c", "a/moved");
+        tree.write("new/deep/file");
+        let mut found = tree.new_files(&mut snapshot);
+        found.sort();
+        assert_eq!(found, ["a/moved/d/z", "a/moved/y", "b/x", "new/deep/file"]);
+    }
+
+    #[test]
+    fn change_right_after_the_scan_is_found_although_the_times_do_not_show_it() {
+        let tree = Tree::new(&["a/x"]);
+        let mut snapshot = tree.snapshot();
+        tree.write("a/y");
+        // On a file system with whole seconds, the directory would still have the same times.
+        for read in &mut snapshot.directories {
+            let path = snapshot.root.join(&read.dir.real);
+            read.times = DirectoryTimes::read(&path, None).map(DirectoryTimes::inconclusive);
+        }
+        let changes = snapshot.update(&tree.pool, &tree.cancel).unwrap();
+        assert_eq!(changes.files[0].path, "a/y".into());
+    }
+}

@@ -1,0 +1,77 @@
+//! Checking the directory again before a backup deletes objects.
+
+use std::{collections::HashSet, time::Duration};
+
+use crate::{
+    local::Snapshot,
+    plan::{Deletion, Reason, Transfer},
+    report::{Event, Report},
+    transfer::context::RunContext,
+};
+
+/// How often the directory is checked. If it still changes then, the deletions wait for the next
+/// run.
+const MAX_ROUNDS: u32 = 3;
+
+/// The pause between two rounds. On a file system with precise timestamps, a change after it shows
+/// in the times of its directory.
+const ROUND_PAUSE: Duration = Duration::from_millis(60);
+
+/// Uploads the files that appeared after the scan, by `upload`. Returns the deletions that are still
+/// right; if the directory keeps changing, there are none, and all are withheld.
+///
+/// An object to delete may be the only copy of a file that was moved while the directory was
+/// scanned.
+pub(super) fn recheck(
+    context: &RunContext,
+    snapshot: Option<Snapshot>,
+    mut deletions: Vec<Deletion>,
+    report: &mut Report,
+    on_event: &mut dyn FnMut(Event),
+    upload: impl Fn(Vec<Transfer>, &mut Report, &mut dyn FnMut(Event)),
+) -> Vec<Deletion> {
+    if deletions.is_empty() {
+        return deletions;
+    }
+    let Some(mut snapshot) = snapshot else {
+        report.withheld = deletions.len() as u64;
+        return Vec::new();
+    };
+    for round in 0..MAX_ROUNDS {
+        if round > 0 {
+            context.cancel.sleep(ROUND_PAUSE);
+        }
+        let changes = match snapshot.update(context.file_pool, context.cancel) {
+            Ok(changes) => changes,
+            Err(error) => {
+                report.fail(error, on_event);
+                return Vec::new();
+            }
+        };
+        let has_skipped = !changes.skipped.is_empty();
+        report.skipped.extend(changes.skipped);
+        if !changes.files.is_empty() {
+            let new: HashSet<&str> = changes.files.iter().map(|file| &*file.path).collect();
+            deletions.retain(|deletion| !new.contains(&*deletion.path));
+            drop(new);
+            let failed = report.failed;
+            let transfer =
+                |file| Transfer { reason: Reason::Missing, file: Some(file), object: None };
+            upload(changes.files.into_iter().map(transfer).collect(), report, on_event);
+            if report.fatal.is_some() {
+                return Vec::new();
+            }
+            if report.failed > failed {
+                break;
+            }
+        }
+        if has_skipped {
+            break;
+        }
+        if changes.is_settled {
+            return deletions;
+        }
+    }
+    report.withheld = deletions.len() as u64;
+    Vec::new()
+}
