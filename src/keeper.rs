@@ -2,6 +2,7 @@
 
 use std::{
     panic::resume_unwind,
+    path,
     sync::{OnceLock, atomic::AtomicU64},
     thread,
     time::SystemTime,
@@ -95,7 +96,10 @@ impl Keeper {
     /// # Errors
     /// The guards refuse it.
     pub fn check(&self, plan: &Plan) -> Result<()> {
-        Ok(plan.check(&self.config.guards)?)
+        let Config { dir, bucket, guards, .. } = &self.config;
+        // A refusal that names `.` would not help where the working directory is the mistake.
+        let dir = path::absolute(dir).unwrap_or_else(|_| dir.clone());
+        Ok(plan.check(guards, &dir, bucket)?)
     }
 
     /// Executes a plan: transfers first, then deletions.

@@ -67,6 +67,9 @@ const ORDER: &[&str] = &[
     "plan/merge",
     "plan/plan",
     "plan/protected",
+    "plan/emptied",
+    "plan/overlap",
+    "plan/actions",
     "plan/rule",
     // Listing the bucket.
     "remote/mod",

@@ -12,8 +12,11 @@ use crate::{
         skip::{SkipReason, Skipped},
     },
     plan::{
+        actions::{Deletion, Transfer},
+        emptied::EmptiedDirectories,
         merge::Merge,
-        plan::{Deletion, LinkedPaths, Plan, Transfer},
+        overlap::Overlap,
+        plan::{LinkedPaths, Plan},
         protected::ProtectedPaths,
         rule::{Decision, Policy, Reason, decide},
     },
@@ -47,12 +50,17 @@ pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: 
             through,
             directories: ProtectedPaths::new(scan.linked),
         },
+        overlap: None,
+        emptied: Vec::new(),
     };
     let local = ProtectedPaths::of_skipped(&scan.skipped);
     let remote = ProtectedPaths::of_skipped(&listing.skipped);
     let merged = Merge::new(scan.files, listing.objects);
     match direction {
-        Direction::Backup => plan.backup(merged, &local, policy),
+        Direction::Backup => {
+            let emptied = EmptiedDirectories::new(&scan.dirs, &scan.skipped);
+            plan.backup(merged, &local, emptied, policy);
+        }
         Direction::Restore => plan.restore(merged, &scan.dirs, &local, remote, policy),
     }
     if policy.no_delete {
@@ -61,13 +69,26 @@ pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: 
     plan.skipped.extend(scan.skipped);
     plan.skipped.extend(listing.skipped);
     plan.complete();
+    if !plan.deletions.is_empty() {
+        let unchanged = plan.kept.entries + plan.undecided.len() as u64;
+        plan.overlap = Some(Overlap::new(direction, &plan.transfers, &plan.deletions, unchanged));
+    }
     plan
 }
 
 impl Plan {
-    fn backup(&mut self, merged: Merge, local: &ProtectedPaths, policy: &Policy) {
+    fn backup(
+        &mut self,
+        mut merged: Merge,
+        local: &ProtectedPaths,
+        mut emptied: EmptiedDirectories,
+        policy: &Policy,
+    ) {
         let folded = merged.folded_files();
-        for pair in merged {
+        while let Some(pair) = merged.next() {
+            if let (Some(file), _) = &pair {
+                emptied.file(&file.path);
+            }
             match pair {
                 (Some(file), Some(object)) => self.add_pair(file, object, policy),
                 (Some(file), None) => self.transfer(Reason::Missing, Some(file), None),
@@ -77,6 +98,7 @@ impl Plan {
                     self.skipped.push(Skipped { path: object.path.into(), reason });
                 }
                 (None, Some(object)) if local.covering(&object.path).is_none() => {
+                    emptied.deletion(&object.path, merged.next_file());
                     self.deletions.push(Deletion {
                         path: object.path,
                         size: object.size,
@@ -87,6 +109,7 @@ impl Plan {
                 (None, _) => {}
             }
         }
+        self.emptied = emptied.finish();
     }
 
     /// Like `backup` with the sides swapped. In addition, a directory cannot hold everything that a

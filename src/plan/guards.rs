@@ -1,8 +1,11 @@
 //! The limits that refuse a dangerous plan.
 
+use std::path::Path;
+
 use crate::{
     error::Refusal,
     model::{
+        bucket_url::BucketUrl,
         paths::InvalidName,
         skip::{SkipReason, Skipped},
     },
@@ -21,15 +24,29 @@ pub enum MaxDelete {
 /// The limits that refuse a dangerous plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Guards {
-    /// Allow an empty source to empty the target.
+    /// Allow an empty source to empty the target, and a directory that is now empty to lose its objects.
+    ///
+    /// Otherwise a backup is refused if a directory still exists but is empty, while the bucket has 20
+    /// or more objects below it: its file system may not be mounted.
     pub allow_empty: bool,
+    /// Allow deletions although source and target have almost nothing in common.
+    ///
+    /// Otherwise a run that would delete something is refused if fewer than 1 % of the entries of the
+    /// smaller side have the same path on the other side, or the same base name and size: the directory
+    /// or the prefix may be wrong. A backup may replace a single object by a single file.
+    pub allow_unrelated: bool,
     /// How much a run may delete. The default is up to 100 entries, or up to half of the target.
     pub max_delete: Option<MaxDelete>,
 }
 
 impl Plan {
-    /// Checks that the guards allow this plan.
-    pub(crate) fn check(&self, guards: &Guards) -> Result<(), Refusal> {
+    /// Checks that the guards allow this plan. A refusal names `dir` and `bucket`.
+    pub(crate) fn check(
+        &self,
+        guards: &Guards,
+        dir: &Path,
+        bucket: &BucketUrl,
+    ) -> Result<(), Refusal> {
         let is_too_long =
             |skipped: &&Skipped| skipped.reason == SkipReason::Name(InvalidName::TooLong);
         let too_long: Vec<String> =
@@ -44,6 +61,19 @@ impl Plan {
         }
         if self.source_entries == 0 && !guards.allow_empty {
             return Err(Refusal::EmptySource { target_entries });
+        }
+        let (dir, bucket) = (dir.display().to_string(), Box::new(bucket.clone()));
+        if let Some(overlap) = self.overlap
+            && overlap.is_almost_nothing()
+            && self.source_entries > 0
+            && !guards.allow_unrelated
+        {
+            let (shared, smaller) = (overlap.shared, overlap.smaller());
+            return Err(Refusal::Unrelated { dir, bucket, shared, smaller, deletions });
+        }
+        if !self.emptied.is_empty() && !guards.allow_empty {
+            let directories = self.emptied.clone();
+            return Err(Refusal::EmptiedDirectories { dir, bucket, directories });
         }
         let is_allowed = match guards.max_delete {
             None => deletions <= 100 || deletions * 2 <= target_entries,
@@ -75,6 +105,10 @@ mod tests {
         no_delete: false,
     };
 
+    fn check(plan: &Plan, guards: &Guards) -> Result<(), Refusal> {
+        plan.check(guards, Path::new("dir"), &"s3://bucket/prefix".parse().unwrap())
+    }
+
     #[test]
     fn deletions_beyond_the_limit_are_refused() {
         let plan = |deletions: usize, source: usize, target: usize| {
@@ -90,7 +124,8 @@ mod tests {
             (plan.source_entries, plan.target_entries) = (source, target);
             plan
         };
-        let default = Guards::default();
+        // These plans consist of deletions only, whatever the numbers of entries are.
+        let default = Guards { allow_unrelated: true, ..Guards::default() };
         let limit = |max_delete| Guards { max_delete: Some(max_delete), ..default };
         let empty = Guards { allow_empty: true, ..default };
         let cases = [
@@ -109,7 +144,7 @@ mod tests {
             (1, 1, 201, limit(MaxDelete::Percent(0)), false),
         ];
         for (deletions, source, target, guards, is_allowed) in cases {
-            let refusal = plan(deletions, source, target).check(&guards);
+            let refusal = check(&plan(deletions, source, target), &guards);
             assert_eq!(refusal.is_ok(), is_allowed, "{deletions} {source} {target} {guards:?}");
         }
     }
@@ -122,7 +157,8 @@ mod tests {
         };
         let listing = Listing { objects: Vec::new(), skipped: vec![long("d")] };
         let scan = Scan { skipped: vec![long("b"), long("c")], ..Scan::default() };
-        let refusal = build(Direction::Backup, scan, listing, &POLICY).check(&Guards::default());
+        let plan = build(Direction::Backup, scan, listing, &POLICY);
+        let refusal = check(&plan, &Guards::default());
         assert_eq!(refusal, Err(Refusal::KeysTooLong(["b", "c", "d"].map(str::to_owned).into())));
     }
 }

@@ -26,6 +26,11 @@ impl Merge {
         files.map(|file| (file.path.replace('\\', "/"), file.path.to_string())).collect()
     }
 
+    /// The path of the next file.
+    pub(crate) fn next_file(&self) -> Option<&str> {
+        self.files.as_slice().first().map(|file| &*file.path)
+    }
+
     /// Whether the next object is below `path`.
     pub(crate) fn next_object_is_under(&self, path: &str) -> bool {
         self.objects.as_slice().first().is_some_and(|object| is_under(&object.path, path))

@@ -4,17 +4,21 @@
 //! Pairs that size and time cannot decide are returned as undecided;
 //! [`content`](crate::content) compares their contents later.
 
+mod actions;
 mod build;
+mod emptied;
 mod guards;
 pub(crate) mod merge;
+mod overlap;
 // The main type of this module has the name of the module.
 #[allow(clippy::module_inception)]
 mod plan;
 mod protected;
 pub(crate) mod rule;
 
+pub use actions::{Deletion, Transfer};
 pub(crate) use build::build;
 pub use guards::{Guards, MaxDelete};
+pub use plan::Plan;
 pub(crate) use plan::PlanScope;
-pub use plan::{Deletion, Plan, Transfer};
 pub use rule::Reason;

@@ -36,7 +36,9 @@ fn plan_and_execute_report_events_on_the_callers_thread() {
     world.write("src/a", "a");
     world.write("src/b", noise(1, 1_000_000));
     world.store().put("p/gone", b"gone");
-    let keeper = Keeper::new(config(&world, "src", "p")).unwrap();
+    let mut config = config(&world, "src", "p");
+    config.guards.allow_unrelated = true;
+    let keeper = Keeper::new(config).unwrap();
     let caller = thread::current().id();
     let mut stages = Vec::new();
     let mut transferred = Vec::new();
@@ -114,6 +116,7 @@ fn run_can_be_cancelled_from_another_thread() {
     }
     let mut config = config(&world, "src", "");
     config.transfer.workers = 2;
+    config.guards.allow_unrelated = true;
     let keeper = Keeper::new(config).unwrap();
     let cancel: Cancel = keeper.cancel();
     world.store().fault(Fault::on("PutObject").skip(20).times(1).run(move |_| cancel.cancel()));
@@ -151,6 +154,45 @@ fn plan_for_another_source_or_target_is_refused() {
     let plan = one.plan(Direction::Backup, &mut |_| {}).unwrap();
     let same = Keeper::new(config(&world, "src", "one")).unwrap();
     assert_eq!(same.execute(plan, &mut |_| {}).unwrap().exit_code(), exit::SUCCESS);
+}
+
+#[test]
+fn refusal_of_a_guard_names_both_locations_as_data() {
+    let world = World::in_process();
+    for n in 0..20 {
+        world.write(&format!("src/data/{n}"), "data");
+    }
+    world.write("src/file", "file");
+    world.store().put("other/1", b"one");
+    world.store().put("other/2", b"two");
+    let refusal = |config: Config| {
+        let keeper = Keeper::new(config).unwrap();
+        let plan = keeper.plan(Direction::Backup, &mut |_| {}).unwrap();
+        let checked = keeper.check(&plan).unwrap_err().to_string();
+        let refused = keeper.execute(plan, &mut |_| {}).unwrap_err();
+        assert_eq!((refused.to_string(), refused.exit_code()), (checked, exit::REFUSED));
+        match refused.cause() {
+            Cause::Refused(refusal) => refusal.clone(),
+            cause => panic!("{cause}"),
+        }
+    };
+    let src = world.path("src").to_str().unwrap().to_owned();
+    let unrelated = config(&world, "src", "other");
+    let bucket = Box::new(unrelated.bucket.clone());
+    let (dir, shared, smaller, deletions) = (src.clone(), 0, 2, 2);
+    let expected = Refusal::Unrelated { dir, bucket, shared, smaller, deletions };
+    assert_eq!(refusal(unrelated), expected);
+    assert_eq!(world.store().keys(), ["other/1", "other/2"]);
+
+    world.expect(0, "backup src BUCKET/mine --yes");
+    std::fs::remove_dir_all(world.path("src/data")).unwrap();
+    std::fs::create_dir(world.path("src/data")).unwrap();
+    let emptied = config(&world, "src", "mine");
+    let (dir, bucket) = (src, Box::new(emptied.bucket.clone()));
+    let directories = vec![("data".to_owned(), 20)];
+    let expected = Refusal::EmptiedDirectories { dir, bucket, directories };
+    assert_eq!(refusal(emptied), expected);
+    assert_eq!(world.store().keys().len(), 2 + 21);
 }
 
 #[test]

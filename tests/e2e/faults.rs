@@ -91,14 +91,14 @@ fn retry_after_header_is_honored() {
 #[test]
 fn failed_upload_withholds_deletions_but_no_other_uploads() {
     let world = world();
-    world.store().put("renamed from b", b"b");
+    world.store().put("old/b", b"b");
     world.store().fault(Fault::on("PutObject").key("b").status(403, "AccessDenied"));
     let run = world.expect(2, "backup src BUCKET --yes");
     run.assert_says("upload b: permission denied (AccessDenied)");
     run.assert_says("2 uploaded");
     // The object may be the only remaining copy of the file that could not be uploaded.
     run.assert_says("1 deletions were withheld because not everything was transferred");
-    assert_eq!(world.store().keys(), ["a", "c", "renamed from b"]);
+    assert_eq!(world.store().keys(), ["a", "c", "old/b"]);
     world.store().clear_faults();
     world.expect(0, "backup src BUCKET --yes").assert_says("1 deleted");
 }
@@ -110,7 +110,7 @@ fn failed_deletion_is_reported_and_the_others_are_made() {
         world.store().put(key, b"gone");
     }
     world.store().deny_delete("y");
-    let run = world.expect(2, "backup src BUCKET --yes");
+    let run = world.expect(2, "backup src BUCKET --yes --allow-unrelated");
     run.assert_says("delete y: permission denied (AccessDenied)");
     run.assert_says("2 deleted");
     assert_eq!(world.store().keys(), ["a", "b", "c", "y"]);
@@ -121,7 +121,7 @@ fn fatal_error_stops_the_run_at_once() {
     let world = world();
     world.store().put("gone", b"gone");
     world.store().fault(Fault::on("PutObject").skip(1).status(403, "InvalidAccessKeyId"));
-    let run = world.expect(1, "backup src BUCKET --yes --workers 1");
+    let run = world.expect(1, "backup src BUCKET --yes --workers 1 --allow-unrelated");
     run.assert_says("the server does not know this access key");
     assert_eq!(world.store().keys(), ["a", "gone"]);
     assert_eq!(world.store().count("DeleteObjects"), 0);
@@ -241,7 +241,7 @@ fn deletion_accepts_missing_keys_and_retries_throttled_ones() {
     let busy = "<DeleteResult><Deleted><Key>plain</Key></Deleted><Error><Key>busy</Key>\
                 <Code>SlowDown</Code><Message>m</Message></Error></DeleteResult>";
     world.store().fault(Fault::on("DeleteObjects").times(1).body(busy));
-    world.expect(0, "backup src BUCKET --yes").assert_says("3 deleted");
+    world.expect(0, "backup src BUCKET --yes --allow-unrelated").assert_says("3 deleted");
     assert_eq!(world.store().count("DeleteObjects"), 2);
     assert!(world.store().get("busy").is_none());
 }
@@ -400,12 +400,12 @@ fn unreachable_server_ends_the_run_after_1000_failures() {
     }
     world.store().put("gone", b"kept, as no upload succeeded");
     world.store().fault(Fault::on("PutObject").refuse(None));
-    let run = world.run("backup src BUCKET --yes --retries 0");
+    let run = world.run("backup src BUCKET --yes --retries 0 --allow-unrelated");
     assert_eq!(run.code, 1, "{run:?}");
     run.assert_says("1,000 transfers in a row failed; giving up on the server");
     let reported = (0..4_000).filter(|n| run.stderr.contains(&format!("upload {n}:"))).count();
     assert!((1_000..2_000).contains(&reported), "{reported}");
     world.store().clear_faults();
     assert_eq!(world.store().keys(), ["gone"]);
-    world.expect(0, "backup src BUCKET --yes").assert_says("4000 uploaded");
+    world.expect(0, "backup src BUCKET --yes --allow-unrelated").assert_says("4000 uploaded");
 }

@@ -52,7 +52,7 @@ fn interrupted_backup_reports_its_work_and_leaves_no_upload() {
     let world = World::in_process();
     world.write("src/large", noise(1, 30 << 20));
     world.write("src/small", "small");
-    world.store().put("gone", b"gone");
+    world.store().put("old/small", b"small");
     // Longer than any timeout of the program and of this test.
     let hits = world.store().fault(Fault::on("UploadPart").skip(2).delay(Duration::from_secs(120)));
     let line = "backup src BUCKET --yes --part-size 5MiB --workers 3";
@@ -64,7 +64,7 @@ fn interrupted_backup_reports_its_work_and_leaves_no_upload() {
     );
     assert!(duration < SOON, "{duration:?}");
     assert!(world.store().uploads().is_empty());
-    assert!(world.store().get("gone").is_some() && world.store().get("large").is_none());
+    assert!(world.store().get("old/small").is_some() && world.store().get("large").is_none());
     world.store().clear_faults();
     world.expect(0, line);
 }

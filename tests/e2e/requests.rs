@@ -82,7 +82,7 @@ fn parallel_listing_costs_little_more_than_one_request_a_page() {
         // The local files give the range boundaries. A page repeats at most one key.
         ("backup src BUCKET --yes", 3_000 / 49 + 2, true),
         // The boundaries are guesses: at most one useless request for three pages.
-        ("backup other BUCKET --mock --max-delete 100%", 60 + 20, true),
+        ("backup other BUCKET --mock --max-delete 100% --allow-unrelated", 60 + 20, true),
         // A restore would delete the local file of a lost key, so it does not use ranges unless the
         // order of the store is known.
         ("restore BUCKET back --yes", 60 + 20, false),
@@ -244,7 +244,9 @@ fn deletions_are_sent_in_batches_of_1000() {
     world.store().put("gone/with\ncontrol", b"x");
     world.store().put("gone/ trimmed? ", b"x");
     world.write("src/a", "a");
-    world.expect(0, "backup src BUCKET --yes --max-delete 100%").assert_says("2502 deleted");
+    world
+        .expect(0, "backup src BUCKET --yes --max-delete 100% --allow-unrelated")
+        .assert_says("2502 deleted");
     assert_eq!(world.store().keys(), ["a"]);
     assert_eq!(world.store().count("DeleteObjects"), 3);
     // Keys that XML cannot represent are deleted one by one.

@@ -165,9 +165,12 @@ bucket_command! {
         /// delete nothing
         #[argh(switch)]
         no_delete: bool,
-        /// allow an empty source to empty the target
+        /// allow an empty source to empty the target, and a directory that is now empty to lose its objects
         #[argh(switch)]
         allow_empty: bool,
+        /// allow deletions although source and target have almost nothing in common
+        #[argh(switch)]
+        allow_unrelated: bool,
         /// the most deletions: a number of entries, or P% of the target's
         #[argh(option, from_str_fn(max_delete))]
         max_delete: Option<MaxDelete>,
@@ -252,7 +255,11 @@ impl Sync {
         let mut config = self.config(direction, env)?;
         config.by_content = self.checksum;
         config.no_delete = self.no_delete;
-        config.guards = Guards { allow_empty: self.allow_empty, max_delete: self.max_delete };
+        config.guards = Guards {
+            allow_empty: self.allow_empty,
+            allow_unrelated: self.allow_unrelated,
+            max_delete: self.max_delete,
+        };
         config.transfer.no_sync = self.no_sync;
         config.transfer.unsigned_payload = self.unsigned_payload;
         config.transfer.checksum = self.checksum_algorithm.unwrap_or(config.transfer.checksum);
@@ -395,6 +402,17 @@ mod tests {
             assert_eq!(config.bucket.to_string(), "s3://bucket");
             assert_eq!((is_mock, is_yes), (mock, yes), "{line}");
         }
+    }
+
+    #[test]
+    fn each_guard_has_its_option() {
+        let guards = |option: &str| parsed(&format!("backup dir s3://b{option}")).1.guards;
+        assert_eq!(guards(""), Guards::default());
+        let (allow_empty, allow_unrelated) = (true, true);
+        assert_eq!(guards(" --allow-empty"), Guards { allow_empty, ..Guards::default() });
+        assert_eq!(guards(" --allow-unrelated"), Guards { allow_unrelated, ..Guards::default() });
+        let max_delete = Some(MaxDelete::Percent(5));
+        assert_eq!(guards(" --max-delete 5%"), Guards { max_delete, ..Guards::default() });
     }
 
     #[test]

@@ -81,8 +81,8 @@ fn mock_run_changes_nothing_on_either_side() {
     assert!(world.keys().is_empty());
     world.put_object("x", b"x");
     let before = files(&world.path("src"));
-    world.expect(0, "restore BUCKET src --dry-run").assert_says("1 to download");
-    world.expect(0, "restoremock -b BUCKET -p src").assert_says("5 to delete");
+    world.expect(0, "restore BUCKET src --dry-run --allow-unrelated").assert_says("1 to download");
+    world.expect(0, "restoremock -b BUCKET -p src --allow-unrelated").assert_says("5 to delete");
     world.expect(0, "restore BUCKET nowhere --mock").assert_says("1 to download");
     assert!(!world.path("nowhere").exists());
     assert_eq!(files(&world.path("src")), before);

@@ -91,8 +91,8 @@ fn impossible_object_sizes_are_named_failures() {
     world.store().fault(Fault::on("ListObjectsV2").body(format!(
         "<ListBucketResult><IsTruncated>false</IsTruncated>{objects}</ListBucketResult>"
     )));
-    world.expect(0, "restore BUCKET dst --mock").assert_says("3 to download");
-    let run = world.expect(2, "restore BUCKET dst --yes --retries 0");
+    world.expect(0, "restore BUCKET dst --mock --allow-unrelated").assert_says("3 to download");
+    let run = world.expect(2, "restore BUCKET dst --yes --retries 0 --allow-unrelated");
     run.assert_says("3 failed");
     assert_eq!(files(&world.path("dst")), tree_of([("kept", "kept")]));
 }

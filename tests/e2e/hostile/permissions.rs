@@ -112,7 +112,7 @@ fn unreadable_directory_protects_its_objects() {
         }
         user.own("tree");
         user.set_mode("tree/locked", mode);
-        let done = user.expect(2, "backup tree BUCKET --yes");
+        let done = user.expect(2, "backup tree BUCKET --yes --allow-unrelated");
         done.assert_says("skipped: locked");
         done.assert_says("it cannot be read: Permission denied");
         done.assert_says("1 uploaded");
@@ -125,7 +125,7 @@ fn unreadable_directory_protects_its_objects() {
         // A restore changes nothing there either.
         world.store().put("new", b"new");
         world.store().remove("fine");
-        let done = user.expect(2, "restore BUCKET tree --yes");
+        let done = user.expect(2, "restore BUCKET tree --yes --allow-unrelated");
         done.assert_says("skipped: locked");
         done.assert_says("1 downloaded");
         done.assert_says("1 deleted");

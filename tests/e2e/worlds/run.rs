@@ -22,7 +22,11 @@ pub fn keeper(store: &Store, url: BucketUrl, dir: &Path, retries: u32) -> Keeper
     let access =
         Access::resolve(AccessOptions { endpoint, ..AccessOptions::default() }, env).unwrap();
     let mut config = Config::new(dir, url, access);
-    config.guards = Guards { allow_empty: true, max_delete: Some(MaxDelete::Percent(100)) };
+    config.guards = Guards {
+        allow_empty: true,
+        allow_unrelated: true,
+        max_delete: Some(MaxDelete::Percent(100)),
+    };
     config.transfer.workers = 4;
     config.transfer.retries = retries;
     config.transfer.no_sync = true;

@@ -1,0 +1,53 @@
+//! What a plan consists of: transfers and deletions.
+
+use crate::{
+    model::{
+        direction::Direction,
+        entry::{File, Object},
+        time::Timestamp,
+    },
+    plan::rule::Reason,
+};
+
+/// A file to upload or an object to download, with the entry of the other side, if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Why it is transferred.
+    pub reason: Reason,
+    /// The local file: the source of an upload, or what a download replaces.
+    pub file: Option<File>,
+    /// The object: the source of a download, or what an upload replaces.
+    pub object: Option<Object>,
+}
+
+impl Transfer {
+    /// The path below the directory.
+    pub fn path(&self) -> &str {
+        match (&self.file, &self.object) {
+            (Some(file), _) => &file.path,
+            (None, Some(object)) => &object.path,
+            (None, None) => "",
+        }
+    }
+
+    /// The number of bytes to transfer.
+    pub fn size(&self, direction: Direction) -> u64 {
+        match direction {
+            Direction::Backup => self.file.as_ref().map_or(0, |file| file.size),
+            Direction::Restore => self.object.as_ref().map_or(0, |object| object.size),
+        }
+    }
+}
+
+/// An entry of the target that the source does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// The path below the directory.
+    pub path: Box<str>,
+    /// The size in bytes.
+    pub size: u64,
+    /// The time of the last modification. A local file with another time is not deleted.
+    pub modified: Timestamp,
+    /// The path is a symbolic link. Only the link is removed.
+    pub is_link: bool,
+}
