@@ -6,10 +6,7 @@ use crate::{
     cancel::Cancel,
     error::{Error, Result},
     local::{self, Root},
-    model::{
-        links::Links,
-        skip::{SkipReason, Skipped},
-    },
+    model::{links::Links, skip::Skipped},
     report::{Event, exit},
 };
 
@@ -88,10 +85,7 @@ pub fn cleanup(
             }
         }
     }
-    let is_unread = |skipped: &Skipped| {
-        use SkipReason::{DirectoryNotUtf8, Unreadable, Vanished};
-        matches!(skipped.reason, Unreadable(_) | Vanished | DirectoryNotUtf8)
-    };
-    result.skipped = scan.skipped.into_iter().filter(is_unread).collect();
+    let hides_content = |skipped: &Skipped| skipped.reason.hides_content();
+    result.skipped = scan.skipped.into_iter().filter(hides_content).collect();
     Ok(result)
 }

@@ -51,6 +51,16 @@ pub enum SkipReason {
     SkippedInTheWay(String),
 }
 
+impl SkipReason {
+    /// Whether there may be files at or below the path that the scan did not find.
+    pub(crate) fn hides_content(&self) -> bool {
+        matches!(
+            self,
+            SkipReason::Unreadable(_) | SkipReason::Vanished | SkipReason::DirectoryNotUtf8
+        )
+    }
+}
+
 impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

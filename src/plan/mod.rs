@@ -13,7 +13,7 @@ mod overlap;
 // The main type of this module has the name of the module.
 #[allow(clippy::module_inception)]
 mod plan;
-mod protected;
+pub(crate) mod protected;
 pub(crate) mod rule;
 
 pub use actions::{Deletion, Transfer};

@@ -1,6 +1,9 @@
 //! Events: what happens during a run.
 
-use crate::{error::Error, model::count::Count};
+use crate::{
+    error::Error,
+    model::{count::Count, skip::Skipped},
+};
 
 /// Something that happened during a run. Events are delivered on the caller's thread.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub enum Event<'a> {
         /// The path below the directory.
         path: &'a str,
     },
+    /// An entry was found after the plan was made, and is skipped.
+    Skipped(&'a Skipped),
     /// An operation on one entry failed. The run continues with the others.
     Failed(&'a Error),
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use crate::{
     local::Snapshot,
-    plan::{Deletion, Reason, Transfer},
+    plan::{Deletion, Reason, Transfer, protected::ProtectedPaths},
     report::{Event, Report},
     transfer::context::RunContext,
 };
@@ -48,7 +48,10 @@ pub(super) fn recheck(
                 return Vec::new();
             }
         };
-        let has_skipped = !changes.skipped.is_empty();
+        let is_incomplete = changes.skipped.iter().any(|skipped| skipped.reason.hides_content());
+        changes.skipped.iter().for_each(|skipped| on_event(Event::Skipped(skipped)));
+        let protected = ProtectedPaths::of_skipped(&changes.skipped);
+        deletions.retain(|deletion| protected.covering(&deletion.path).is_none());
         report.skipped.extend(changes.skipped);
         if !changes.files.is_empty() {
             let new: HashSet<&str> = changes.files.iter().map(|file| &*file.path).collect();
@@ -65,7 +68,7 @@ pub(super) fn recheck(
                 break;
             }
         }
-        if has_skipped {
+        if is_incomplete {
             break;
         }
         if changes.is_settled {

@@ -144,6 +144,7 @@ impl Printer {
         match event {
             Event::Stage(stage) => self.stage(stage),
             Event::Progress(progress) => self.progress.set_position(progress.done.bytes),
+            Event::Skipped(skipped) => self.skipped(std::slice::from_ref(skipped)),
             Event::Failed(error) => self.failure(error),
             _ => {}
         }
