@@ -37,18 +37,23 @@ pub(super) fn recheck(
         report.withheld = deletions.len() as u64;
         return Vec::new();
     };
+    // Objects at and below a skipped path must not be overwritten.
+    let skipped = ProtectedPaths::of_skipped(&report.skipped);
     for round in 0..MAX_ROUNDS {
         if round > 0 {
             context.cancel.sleep(ROUND_PAUSE);
         }
-        let changes = match snapshot.update(context.file_pool, context.cancel) {
+        let mut changes = match snapshot.update(context.file_pool, context.cancel) {
             Ok(changes) => changes,
             Err(error) => {
                 report.fail(error, on_event);
                 return Vec::new();
             }
         };
-        let is_incomplete = changes.skipped.iter().any(|skipped| skipped.reason.hides_content());
+        let hides_content = changes.skipped.iter().any(|skipped| skipped.reason.hides_content());
+        let count = changes.files.len();
+        changes.files.retain(|file| skipped.covering(&file.path).is_none());
+        let is_incomplete = hides_content || changes.files.len() < count;
         changes.skipped.iter().for_each(|skipped| on_event(Event::Skipped(skipped)));
         let protected = ProtectedPaths::of_skipped(&changes.skipped);
         deletions.retain(|deletion| protected.covering(&deletion.path).is_none());

@@ -200,6 +200,27 @@ fn file_that_appears_between_plan_and_execution_is_uploaded_before_deletions() {
 }
 
 #[test]
+fn file_that_replaces_a_skipped_entry_is_left_to_the_next_run() {
+    let world = World::in_process();
+    world.write("src/new", "new");
+    std::os::unix::fs::symlink("nowhere", world.path("src/link")).unwrap();
+    for key in ["link", "gone"] {
+        world.store().put(key, b"object");
+    }
+    let src = world.path("src");
+    world.store().fault(Fault::on("PutObject").times(1).run(move |_| {
+        fs::remove_file(src.join("link")).unwrap();
+        fs::write(src.join("link"), "a file now").unwrap();
+    }));
+    let done = world.expect(2, "backup src BUCKET --yes --allow-unrelated");
+    done.assert_says("1 deletions were withheld");
+    assert_eq!(world.store().keys(), ["gone", "link", "new"]);
+    assert_eq!(world.store().get("link").unwrap().body, "object");
+    world.expect(0, "backup src BUCKET --yes").assert_says("1 deleted");
+    assert_eq!(world.store().get("link").unwrap().body, "a file now");
+}
+
+#[test]
 fn directory_that_keeps_changing_withholds_all_deletions() {
     let world = World::in_process();
     world.write("src/file", "content");
