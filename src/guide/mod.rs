@@ -6,7 +6,7 @@
 //! | page | content |
 //! | --- | --- |
 //! | [`decision_rule`] | which files are transferred, and what s3keep cannot detect |
-//! | [`names_and_links`] | which names and file types are stored, symbolic links, conflicts |
+//! | [`names_and_links`] | which names and file types are stored, symlinks, conflicts |
 //! | [`deletion_and_guards`] | what is deleted, in which order, and what prevents it |
 //! | [`integrity`] | checksums, temporary files, crashes, retries, `verify` |
 //! | [`credentials_and_settings`] | all options, the output, credentials, settings |
