@@ -1,4 +1,5 @@
-//! Entry points for the fuzz targets: everything that parses bytes from outside. No input may panic.
+//! Entry points for the fuzz targets: the parsers of responses, keys, ETags and bucket URLs. No input may
+//! cause a panic.
 
 use std::path::{Component, Path};
 
@@ -15,7 +16,7 @@ pub fn listing(bytes: &[u8]) {
 }
 
 /// Parses every other response of a server: errors, uploads, parts, deletions, completions.
-pub fn answers(bytes: &[u8]) {
+pub fn responses(bytes: &[u8]) {
     if let Ok(xml) = std::str::from_utf8(bytes) {
         s3::parse_responses(xml);
     }
