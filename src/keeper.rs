@@ -108,11 +108,13 @@ impl Keeper {
     /// early, if there was one, a cancellation included: see [`Report::fatal`].
     ///
     /// # Errors
-    /// The run did not start: a guard refused it, the plan was made for another directory or bucket,
-    /// another run is active in the directory, or the directory cannot be opened.
+    /// The run did not start: a guard refused it, the plan was made for another directory, bucket or
+    /// endpoint, another run is active in the directory, or the directory cannot be opened.
     pub fn execute(&self, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Result<Report> {
         if plan.scope != Some(self.scope()) {
-            return Err(Error::config("the plan was made for another directory or bucket"));
+            return Err(Error::config(
+                "the plan was made for another directory, bucket or endpoint; make a new plan",
+            ));
         }
         self.check(&plan)?;
         let root = match plan.direction {
@@ -211,10 +213,16 @@ impl Keeper {
     }
 }
 
-/// Limits the workers to what the process's limit of open files allows. Each worker needs a
-/// connection, a file and up to two directories at a time; the rest of the program needs some, too.
+/// The most open files of one worker: a connection, a file and up to two directories.
+const FILES_PER_WORKER: u64 = 4;
+
+/// The open files that are left for the rest of the program.
+const OTHER_FILES: u64 = 32;
+
+/// Limits the workers to what the process's limit of open files allows.
 fn affordable_workers(wanted: usize) -> usize {
     let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let affordable = open_files.map_or(u64::MAX, |limit| limit.saturating_sub(32) / 4);
+    let affordable =
+        open_files.map_or(u64::MAX, |limit| limit.saturating_sub(OTHER_FILES) / FILES_PER_WORKER);
     wanted.min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1)
 }
