@@ -13,7 +13,10 @@ use crate::{
     },
 };
 
-/// Everything that a run needs to know.
+/// The most workers that a configuration may ask for.
+const MAX_WORKERS: usize = 1_024;
+
+/// All settings of a run.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The local directory. Nothing outside of it is read, written or deleted.
@@ -22,7 +25,7 @@ pub struct Config {
     pub bucket: BucketUrl,
     /// The server and the credentials.
     pub access: Access,
-    /// How symbolic links are treated.
+    /// How symlinks are treated.
     pub links: Links,
     /// Compare the contents of every pair of equal size, whatever the times are.
     pub by_content: bool,
@@ -53,11 +56,12 @@ impl Config {
     /// Rejects settings that cannot work.
     pub(crate) fn check(&self) -> Result<()> {
         let transfer = &self.transfer;
-        if transfer.workers == 0 || transfer.workers > 1_024 {
-            return Err(Error::config("the number of workers must be 1 to 1024"));
+        if transfer.workers == 0 || transfer.workers > MAX_WORKERS {
+            return Err(Error::config(format!("the number of workers must be 1 to {MAX_WORKERS}")));
         }
         if !(MIN_PART_SIZE..=MAX_PART_SIZE).contains(&transfer.part_size) {
-            return Err(Error::config("the part size must be 5MiB to 5GiB"));
+            let (min, max) = (MIN_PART_SIZE >> 20, MAX_PART_SIZE >> 30);
+            return Err(Error::config(format!("the part size must be {min}MiB to {max}GiB")));
         }
         if transfer.stall_timeout.is_zero() || transfer.connect_timeout.is_zero() {
             return Err(Error::config("a timeout must be longer than zero"));

@@ -7,6 +7,8 @@ use std::{
     process::Command,
 };
 
+use s3keep::{TransferConfig, exit};
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -38,6 +40,62 @@ fn decision_table_is_the_same_in_code_readme_and_guide() {
     assert_eq!(decision_table("src/guide/decision_rule.md"), table);
 }
 
+/// The rows of the table of exit codes in a document.
+fn exit_code_table(document: &str) -> Vec<String> {
+    let text = read(document);
+    let rows = text.lines().filter(|line| {
+        let code = line.strip_prefix("| ").and_then(|row| row.split(" |").next());
+        code.is_some_and(|code| code.parse::<u8>().is_ok())
+    });
+    rows.map(str::to_owned).collect()
+}
+
+/// The output of a command that only prints a text.
+fn printed(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_s3keep")).args(args).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn exit_codes_are_the_same_in_code_help_readme_and_guide() {
+    let table = exit_code_table("README.md");
+    assert_eq!(exit_code_table("src/guide/credentials_and_settings.md"), table);
+    let codes = [exit::SUCCESS, exit::FAILED, exit::PARTIAL, exit::REFUSED, exit::INTERRUPTED];
+    let in_table = table.iter().map(|row| row.split(' ').nth(1).unwrap().parse::<u8>().unwrap());
+    assert_eq!(in_table.collect::<Vec<_>>(), codes);
+    let help = printed(&["help"]);
+    let (_, in_help) = help.split_once("Exit codes: ").unwrap();
+    let meanings = in_help.split(';').map(str::trim);
+    let in_help = meanings.map(|text| text.split(' ').next().unwrap().parse::<u8>().unwrap());
+    assert_eq!(in_help.collect::<Vec<_>>(), codes);
+    let refused = "refused by a guard, not confirmed, or another run is working in the directory";
+    assert!(help.contains(&format!("{} {refused};", exit::REFUSED)), "{help}");
+    assert!(table[3].contains(&format!("| {refused};")), "{}", table[3]);
+}
+
+#[test]
+fn defaults_in_help_and_guide_are_those_of_the_library() {
+    let default = TransferConfig::default();
+    let help = printed(&["backup", "--help"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    let page = read("src/guide/credentials_and_settings.md");
+    for (option, value) in [
+        ("--workers", default.workers.to_string()),
+        ("--part-size", format!("{}MiB", default.part_size >> 20)),
+        ("--retries", default.retries.to_string()),
+        ("--timeout", format!("{}s", default.stall_timeout.as_secs())),
+    ] {
+        let described = help.split(&format!(" {option} ")).nth(1).unwrap();
+        let in_help = described.split("(default ").nth(1).and_then(|rest| rest.split(')').next());
+        assert_eq!(in_help, Some(value.as_str()), "{option}");
+        let row = page.lines().find(|row| row.starts_with(&format!("| `{option} "))).unwrap();
+        assert!(row.ends_with(&format!(" | {value} |")), "{row}");
+    }
+    let checksum = default.checksum.to_string().to_lowercase();
+    assert!(help.contains(&format!("{checksum} (default)")), "{help}");
+    let row = page.lines().find(|row| row.starts_with("| `--checksum-algorithm ")).unwrap();
+    assert!(row.ends_with(&format!(" | `{checksum}` |")), "{row}");
+}
+
 #[test]
 fn readme_is_short() {
     assert!(read("README.md").lines().count() < 200);
@@ -55,9 +113,7 @@ fn options(text: &str) -> BTreeSet<String> {
 fn options_in_help_and_guide_are_the_same() {
     let mut in_help = BTreeSet::new();
     for command in ["backup", "restore", "verify", "cleanup"] {
-        let mut s3keep = Command::new(env!("CARGO_BIN_EXE_s3keep"));
-        let output = s3keep.args([command, "--help"]).output().unwrap();
-        let help = String::from_utf8(output.stdout).unwrap();
+        let help = printed(&[command, "--help"]);
         // Only the first word of a line, not the options that a description mentions.
         let described = help.lines().filter(|line| line.trim_start().starts_with('-'));
         let names = described.map(|line| line.trim_start().split("  ").next().unwrap_or_default());

@@ -12,6 +12,9 @@ use crate::{
     plan::plan::Plan,
 };
 
+/// By default, a run may delete up to this many entries, or up to half of the target.
+const MAX_DELETIONS: u64 = 100;
+
 /// How much a run may delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxDelete {
@@ -76,7 +79,7 @@ impl Plan {
             return Err(Refusal::EmptiedDirectories { dir, bucket, directories });
         }
         let is_allowed = match guards.max_delete {
-            None => deletions <= 100 || deletions * 2 <= target_entries,
+            None => deletions <= MAX_DELETIONS || deletions * 2 <= target_entries,
             Some(MaxDelete::Entries(limit)) => deletions <= limit,
             Some(MaxDelete::Percent(limit)) => deletions * 100 <= u64::from(limit) * target_entries,
         };

@@ -8,7 +8,8 @@ pub const SUCCESS: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The run finished, but some entries failed or were skipped, or a verification found differences.
 pub const PARTIAL: u8 = 2;
-/// A guard refused the run, or it was not confirmed. Nothing was changed.
+/// A guard refused the run, it was not confirmed, or another run is working in the directory. Nothing was
+/// changed.
 pub const REFUSED: u8 = 3;
 /// The run was interrupted.
 pub const INTERRUPTED: u8 = 130;

@@ -55,7 +55,7 @@ Credentials, region and endpoint are read from the same places as the AWS tools 
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3, or a profile.
 
 Exit codes: 0 success; 1 failed; 2 finished, but some entries failed, were skipped or (verify) differ;
-3 refused by a guard or not confirmed; 130 interrupted.
+3 refused by a guard, not confirmed, or another run is working in the directory; 130 interrupted.
 ";
 
 /// Defines the arguments of a command that uses a bucket: the common options, then its own.
@@ -90,7 +90,7 @@ macro_rules! bucket_command {
             /// send unsigned requests, for public buckets
             #[argh(switch)]
             unsigned: bool,
-            /// symbolic links: follow enters links to directories, too; skip skips all links. By default,
+            /// symlinks: follow enters links to directories, too; skip skips all links. By default,
             /// links to files count as files. No link is followed out of the directory
             #[argh(option, from_str_fn(links))]
             links: Option<Links>,
@@ -171,13 +171,13 @@ bucket_command! {
         /// allow deletions although source and target have almost nothing in common
         #[argh(switch)]
         allow_unrelated: bool,
-        /// the most deletions: a number of entries, or P% of the target's
+        /// the most deletions: N entries, or P% of the entries of the target
         #[argh(option, from_str_fn(max_delete))]
         max_delete: Option<MaxDelete>,
         /// do not flush restored files to disk before they are renamed
         #[argh(switch)]
         no_sync: bool,
-        /// do not sign the content of uploads over http, as over https
+        /// over http, do not sign the content of uploads (over https, it is never signed)
         #[argh(switch)]
         unsigned_payload: bool,
         /// the checksum of uploads: crc64nvme (default), crc32, crc32c, sha1, sha256, none
