@@ -15,7 +15,7 @@ use crate::{
 pub struct Cleanup {
     /// The empty directories, innermost first.
     pub removed: Vec<String>,
-    /// The directories that could not be read. They are kept, together with all directories above them.
+    /// The entries that could not be read. The directories above them are kept.
     pub skipped: Vec<Skipped>,
     /// The directories that could not be removed.
     pub failures: Vec<Error>,
@@ -31,8 +31,8 @@ impl Cleanup {
 
 /// Removes the directories below `dir` that contain nothing but empty directories.
 ///
-/// `dir` itself is never removed, and no link is followed. With `mock`, nothing is removed, and the
-/// result lists the directories that would be.
+/// `dir` itself is never removed, and no link is followed. With `mock`, nothing is removed, no
+/// [`Event::Deleted`] is sent, and the result lists the directories that would be removed.
 ///
 /// # Errors
 /// `dir` cannot be read, another run is active in it, or `cancel` was cancelled. A directory that
@@ -75,7 +75,9 @@ pub fn cleanup(
         };
         match removed {
             Ok(()) => {
-                on_event(Event::Deleted { path });
+                if !mock {
+                    on_event(Event::Deleted { path });
+                }
                 result.removed.push(path.to_string());
             }
             Err(error) => {
@@ -88,4 +90,30 @@ pub fn cleanup(
     let hides_content = |skipped: &Skipped| skipped.reason.hides_content();
     result.skipped = scan.skipped.into_iter().filter(hides_content).collect();
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn mock_cleanup_removes_nothing_and_sends_no_deletion() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        let deleted = |mock| {
+            let mut deleted = Vec::new();
+            let done = cleanup(dir.path(), mock, &Cancel::new(), &mut |event| {
+                if let Event::Deleted { path } = event {
+                    deleted.push(path.to_owned());
+                }
+            });
+            assert_eq!(done.unwrap().removed, ["a/b", "a"]);
+            deleted
+        };
+        assert_eq!(deleted(true), Vec::<String>::new());
+        assert!(dir.path().join("a/b").exists());
+        assert_eq!(deleted(false), ["a/b", "a"]);
+    }
 }
