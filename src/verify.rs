@@ -143,6 +143,7 @@ impl Verifier<'_> {
     ) -> Result<Vec<(File, Object)>> {
         let compare = |(file, object): &(File, Object)| {
             self.compare(file, &Proof::of_etag(&object.etag)).map(|comparison| match file.size {
+                // Two empty contents are equal, whatever the ETag is.
                 0 => Comparison::Same,
                 _ => comparison,
             })

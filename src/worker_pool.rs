@@ -30,7 +30,7 @@ pub(crate) trait JobSource {
     /// source is exhausted.
     fn next(&mut self) -> Option<Self::Job>;
 
-    /// The most workers that may be busy at the moment, in addition to the limit of the pool.
+    /// The most workers that may be busy at the moment. The size of the pool limits them as well.
     fn limit(&self) -> usize;
 
     /// Receives the outcome of a job.

@@ -1,16 +1,16 @@
-//! What the server knows about the content of an object.
+//! Evidence for the content of an object.
 
 use crate::{
     model::etag::ETag,
     s3::{Checksum, Hasher, Head, base64},
 };
 
-/// What proves the content of an object.
+/// Evidence for the content of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// The checksum of the whole object, in base64.
     Checksum(Checksum, String),
-    /// The MD5 of the whole object.
+    /// An ETag that looks like an MD5. A match proves the content; a mismatch may not disprove it.
     Md5([u8; 16]),
     /// The ETag of a multipart upload with this number of parts. The part size is unknown.
     Parts([u8; 16], u32),

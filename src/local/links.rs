@@ -1,4 +1,4 @@
-//! Symbolic links: the target of a link, and the other links on the way there.
+//! Symlinks: the target of a link, and the other links on the way there.
 
 use std::{
     fs, io,

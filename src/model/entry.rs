@@ -17,7 +17,7 @@ pub struct File {
     pub modified: Timestamp,
     /// The time of the last change of the content or the attributes (ctime). Programs cannot set it.
     pub changed: Timestamp,
-    /// If `path` is or passes through a symbolic link: the real path of the file below the directory.
+    /// If `path` is or passes through a symlink: the real path of the file below the directory.
     pub target: Option<Box<Path>>,
 }
 

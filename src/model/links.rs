@@ -1,6 +1,6 @@
-//! How symbolic links are treated.
+//! How symlinks are treated.
 
-/// How a run treats symbolic links in the directory.
+/// How a run treats symlinks in the directory.
 ///
 /// No link is followed out of the directory, and nothing is ever written through a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

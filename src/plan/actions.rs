@@ -48,6 +48,6 @@ pub struct Deletion {
     pub size: u64,
     /// The time of the last modification. A local file with another time is not deleted.
     pub modified: Timestamp,
-    /// The path is a symbolic link. Only the link is removed.
+    /// The path is a symlink. Only the link is removed.
     pub is_link: bool,
 }

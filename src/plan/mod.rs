@@ -1,4 +1,4 @@
-//! Planning: which entries to transfer, delete, keep or skip. A mock run prints the result.
+//! Planning: which entries to transfer, delete, keep or skip. A dry run (`--mock`) prints the result.
 //!
 //! Everything here is a pure function of the entries of both sides and a [`Policy`](rule::Policy).
 //! Pairs that size and time cannot decide are returned as undecided;

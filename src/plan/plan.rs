@@ -54,7 +54,7 @@ pub struct Plan {
     pub(super) emptied: Vec<(String, u64)>,
 }
 
-/// What a restore has to know about symbolic links in the target.
+/// The symlinks in the target of a restore.
 #[derive(Debug)]
 pub(super) struct LinkedPaths {
     /// The links to files that are kept, provided that their targets are kept.

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use crate::model::skip::Skipped;
 
-/// A set of paths that were skipped on one side. On the other side, nothing at or below them may be
-/// deleted.
+/// A set of paths that cover everything at or below them.
 #[derive(Debug)]
 pub(crate) struct ProtectedPaths(HashSet<Box<str>>);
 

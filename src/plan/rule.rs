@@ -54,7 +54,7 @@ impl Reason {
     }
 }
 
-/// What the rule needs to know besides the entries.
+/// The other inputs of the rule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     /// The local time.

@@ -1,4 +1,4 @@
-//! What a run tells its caller: events while it runs, and a report at the end.
+//! Events and the report of a run.
 
 mod events;
 pub mod exit;

@@ -1,4 +1,4 @@
-//! The settings of a connection: server, credentials, certificates and proxy.
+//! The settings of a connection: server, region, certificates, proxy and credentials.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -7,7 +7,7 @@ use crate::{
     s3::{checksum::Checksum, env::Env, profile::Profile},
 };
 
-/// Where a URL has the name of the bucket.
+/// Whether the bucket name is in the host name or in the path of a URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Addressing {
     /// On AWS in the host name, on other servers in the path. In the path, too, if the name has
@@ -43,13 +43,13 @@ pub struct AccessOptions {
     pub region: Option<String>,
     /// The URL of an S3-compatible server.
     pub endpoint: Option<String>,
-    /// Where a URL has the name of the bucket.
+    /// Whether the bucket name is in the host name or in the path of a URL.
     pub addressing: Option<Addressing>,
     /// Send unsigned requests, for public buckets.
     pub unsigned: bool,
 }
 
-/// A server, the way to it, and the credentials for it.
+/// The settings of a connection: server, region, certificates, proxy and credentials.
 #[derive(Clone, Debug)]
 pub struct Access {
     pub(crate) env: Env,

@@ -30,7 +30,7 @@ impl Retries {
     /// The pause before the next try, or `None` if the request has failed for good.
     ///
     /// `limit_dropped`: the server throttled the request, and fewer requests are in flight because
-    /// of it. The next try has better chances, so this counts as less than a failure.
+    /// of it. Such a failure has its own, higher limit.
     pub(crate) fn next_pause(&mut self, cause: &Cause, limit_dropped: bool) -> Option<Duration> {
         let pause = backoff(self.failed + self.throttled, cause, fastrand::f64());
         let (count, limit) = match limit_dropped {

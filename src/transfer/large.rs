@@ -17,7 +17,7 @@ use crate::{
     transfer::job::{Job, LargeId, Started},
 };
 
-/// A large transfer, as the scheduler sees it. `H` is its handle.
+/// The scheduler's state of a large transfer. `H` is its handle.
 pub(super) struct LargeTransfer<H> {
     pub transfer: Transfer,
     /// The size of the object.

@@ -126,7 +126,7 @@ impl Printer {
     }
 
     fn skipped(&mut self, skipped: &[Skipped]) {
-        // All of them, however many: an entry that is not named is not missed until it is needed.
+        // No limit: a skipped entry that is not named may go unnoticed until a restore.
         for entry in skipped {
             if self.output.json {
                 self.line("", || {

@@ -1,7 +1,7 @@
 //! The XML bodies of responses.
 //!
-//! Everything here is a function of the text. The parsers ask for no more than s3keep needs: stores
-//! leave out elements that S3 always sends.
+//! Everything here is a function of the text. The parsers require only elements that s3keep uses:
+//! some stores omit others that S3 always sends.
 
 pub(crate) mod delete;
 pub(crate) mod error;

@@ -11,7 +11,7 @@ pub(crate) fn network_error(error: &ureq::Error) -> Cause {
     Cause::Network(describe(error))
 }
 
-/// Describes an error without the help of its source.
+/// A short description of an error, for a message.
 pub(crate) fn describe(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Io(error) => match error.kind() {

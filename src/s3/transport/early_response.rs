@@ -1,4 +1,4 @@
-//! Reads the response even after the request could not be written to its end.
+//! Reads the response even if writing the request failed.
 //!
 //! A server that refuses a large upload may respond and close the connection before it has read the
 //! whole request. The response says why. ureq would report the failed write and drop the response.

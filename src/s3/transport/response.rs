@@ -62,7 +62,7 @@ impl Response {
         self.text(MAX_XML_BODY)
     }
 
-    /// Reads the whole body as text, but no more than `limit` bytes.
+    /// Reads the body as text, up to `limit` bytes. The rest of a longer body is ignored.
     pub(crate) fn text(self, limit: u64) -> Result<String, Cause> {
         let mut bytes = Vec::new();
         self.body
