@@ -74,7 +74,7 @@ pub(crate) fn check_unchanged(file: &File, open: &OpenFile) -> Result<()> {
     let fail = |cause| Error::new("read", &*file.path, cause);
     match FileState::of(open) {
         Ok(now) if now == FileState::of_scanned(file) => Ok(()),
-        Ok(_) => Err(fail(Cause::Changed("the file was changed while it was read"))),
+        Ok(_) => Err(fail(Cause::FILE_CHANGED)),
         Err(error) => Err(fail(error.into())),
     }
 }

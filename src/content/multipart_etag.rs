@@ -3,7 +3,10 @@
 //! It depends on the part size, which neither a listing nor a HEAD returns. The part sizes of common
 //! tools are tried.
 
-use crate::s3::{Hasher, parts::part_size};
+use crate::s3::{
+    Hasher,
+    parts::{part_count, part_size},
+};
 
 /// The default part sizes of common tools, in MiB.
 const COMMON_PART_SIZES: [u64; 15] =
@@ -20,7 +23,7 @@ pub(super) fn candidates(
     let common = COMMON_PART_SIZES.into_iter().map(|mib| mib << 20);
     std::iter::once(ours)
         .chain(common.filter(move |common| *common != ours))
-        .filter(move |part| size.div_ceil(*part).max(1) == u64::from(parts))
+        .filter(move |part| part_count(size, *part) == u64::from(parts))
         .map(MultipartHasher::new)
 }
 

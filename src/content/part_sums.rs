@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::{
     content::proof::Proof,
-    s3::{Hasher, base64},
+    s3::{Hasher, base64, md5_of_md5s},
 };
 
 /// The checksums of the parts of one download, each computed while the part arrives.
@@ -46,11 +46,7 @@ impl PartSums {
             Proof::Checksum(algorithm, value) => {
                 algorithm.combine(&sums).is_some_and(|whole| *value == base64(&whole))
             }
-            Proof::Parts(md5, _) => {
-                let mut whole = Hasher::md5();
-                sums.iter().for_each(|(sum, _)| whole.update(sum));
-                whole.finish() == md5
-            }
+            Proof::Parts(md5, _) => md5_of_md5s(sums.iter().map(|(sum, _)| sum)) == md5,
             Proof::Md5(_) | Proof::None => false,
         }
     }

@@ -73,6 +73,17 @@ impl From<io::Error> for Cause {
 }
 
 impl Cause {
+    /// A local file changed during a transfer or comparison.
+    pub(crate) const FILE_CHANGED: Cause = Cause::Changed("the file was changed while it was read");
+    /// An object is not the one that was listed.
+    pub(crate) const OBJECT_REPLACED: Cause =
+        Cause::Changed("the object was replaced after it was listed");
+
+    /// The server or a proxy closed the connection in the middle of a request or response.
+    pub(crate) fn closed_early() -> Cause {
+        Cause::Network("the connection was closed too early".to_owned())
+    }
+
     /// Whether every other operation would fail in the same way, so that the run must end.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! The state of a file, as the decision rule sees it: its size and modification time.
+//! The state of a file: its size and modification time.
 //!
 //! Every read, replacement and removal of a file compares its state with the scanned one, so that a
 //! change after the scan is detected.
@@ -27,8 +27,7 @@ impl FileState {
 
     /// The time of the last change of the content or the attributes (ctime).
     pub(super) fn changed(metadata: &fs::Metadata) -> Timestamp {
-        let nanos = metadata.ctime().saturating_mul(1_000_000_000);
-        Timestamp::from_nanos(nanos.saturating_add(metadata.ctime_nsec()))
+        Timestamp::from_unix(metadata.ctime(), metadata.ctime_nsec())
     }
 
     pub(super) fn of_metadata(metadata: &fs::Metadata) -> io::Result<FileState> {

@@ -49,7 +49,7 @@ impl Root {
 
     /// Whether another run is active in a directory that contains `path`: one above the root, or
     /// one between the root and `path`. Temporary files there may belong to that run.
-    pub(crate) fn is_worked_on(&self, path: &str) -> bool {
+    pub(crate) fn is_locked_by_another_run(&self, path: &str) -> bool {
         let root = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
         let below = path.match_indices('/').map(|(end, _)| root.join(&path[..end]));
         below.chain(root.ancestors().skip(1).map(Path::to_owned)).any(|dir| is_locked(&dir))

@@ -15,7 +15,7 @@ mod temporary;
 
 pub(crate) use file_state::{Expected, FileState};
 pub(crate) use parent::ParentCache;
-pub(crate) use platform::begin_writing;
+pub(crate) use platform::start_writeback;
 pub(crate) use root::Root;
 pub(crate) use scan::{Scan, file_pool, scan};
 pub(crate) use snapshot::Snapshot;

@@ -1,6 +1,8 @@
 //! System calls that only Linux and Android have, with fallbacks for other systems.
 
-pub(crate) use imp::{HAS_SYNCFS, begin_writing, open_beneath, rename_if_absent, reserve, syncfs};
+pub(crate) use imp::{
+    HAS_SYNCFS, open_beneath, rename_if_absent, reserve, start_writeback, syncfs,
+};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
@@ -61,7 +63,7 @@ mod imp {
     }
 
     /// Starts writing a range of a file to disk, so that less is left for the flush at the end.
-    pub(crate) fn begin_writing(file: &File, range: Range<u64>) {
+    pub(crate) fn start_writeback(file: &File, range: Range<u64>) {
         if let Some(len) = NonZeroU64::new(range.end - range.start) {
             // This asks to drop the range from the page cache. Linux cannot drop dirty pages, and
             // starts to write them instead. A failure costs only time.
@@ -96,7 +98,7 @@ mod imp {
         Ok(())
     }
 
-    pub(crate) fn begin_writing(_: &File, _: Range<u64>) {}
+    pub(crate) fn start_writeback(_: &File, _: Range<u64>) {}
 
     pub(crate) fn syncfs(_: &File) -> Result<(), Errno> {
         Err(Errno::NOSYS)

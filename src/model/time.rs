@@ -29,6 +29,11 @@ impl Timestamp {
         Timestamp(seconds.saturating_mul(SECOND))
     }
 
+    /// The time `seconds` seconds and `nanos` nanoseconds after the start of 1970.
+    pub(crate) const fn from_unix(seconds: i64, nanos: i64) -> Timestamp {
+        Timestamp(seconds.saturating_mul(SECOND).saturating_add(nanos))
+    }
+
     /// Parses an RFC 3339 time, with `Z` or a numeric offset. `None` if the text is not one.
     pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
         OffsetDateTime::parse(text, &Rfc3339).ok().map(|time| SystemTime::from(time).into())

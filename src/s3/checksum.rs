@@ -154,6 +154,13 @@ impl Hasher {
     }
 }
 
+/// The MD5 of the MD5s of parts, which is in the ETag of a multipart upload.
+pub(crate) fn md5_of_md5s(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
+    let mut whole = Hasher::md5();
+    parts.into_iter().for_each(|md5| whole.update(md5.as_ref()));
+    whole.finish()
+}
+
 pub(crate) fn base64(digest: &[u8]) -> String {
     BASE64.encode(digest)
 }

@@ -1,4 +1,4 @@
-//! The client of one run. It signs and sends requests and retries them where that may help.
+//! The client for one bucket. It signs and sends requests and retries them where that may help.
 //!
 //! The [operations](crate::s3::operations) of S3 are further methods of the [`Client`].
 
@@ -21,11 +21,10 @@ use crate::{
     error::{Cause, Error, Result, s3_code},
     s3::{
         access::Access,
-        access_keys::Credentials,
         address::Address,
         checksum::{Checksum, Hasher},
         clock::Clock,
-        credentials::Provider,
+        credentials::{Credentials, Provider},
         error_response::ErrorResponse,
         options::ClientOptions,
         payload::Payload,
@@ -42,7 +41,7 @@ const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
-/// The bucket of one run, shared by its worker threads.
+/// A client for one bucket. It serves all runs of a keeper, and their worker threads share it.
 pub(crate) struct Client {
     pub(super) bucket: String,
     access: Access,
@@ -53,7 +52,7 @@ pub(crate) struct Client {
     pub(super) checksum: Checksum,
     unsigned_payload: bool,
     /// False once the server has rejected a request for a checksum.
-    sends_checksums: AtomicBool,
+    requests_checksums: AtomicBool,
     retries: u32,
     pub(super) cancel: Cancel,
     throttle: Throttle,
@@ -88,7 +87,7 @@ impl Client {
             address: RwLock::new(Arc::new(address)),
             checksum: options.checksum,
             unsigned_payload: options.unsigned_payload,
-            sends_checksums: AtomicBool::new(true),
+            requests_checksums: AtomicBool::new(true),
             retries: options.retries,
             cancel: cancel.clone(),
             throttle: Throttle::new(),
@@ -140,8 +139,7 @@ impl Client {
 
     /// Tries until `attempt` succeeds, fails for good, or has failed too often.
     ///
-    /// A server that throttles is not a failing server: the request is retried more often while
-    /// concurrency can still drop.
+    /// While the server throttles and concurrency can still drop, the request is retried more often.
     pub(super) fn retry<T>(
         &self,
         action: &'static str,
@@ -232,7 +230,7 @@ impl Client {
     /// without the header, and later requests, too. A rejected HEAD does not count for later
     /// requests: its response has no body, so the reason may be another one that is temporary.
     pub(super) fn send_for_checksum(&self, request: &mut S3Request) -> Result<Response, Cause> {
-        if !self.sends_checksums.load(Ordering::Relaxed) {
+        if !self.requests_checksums.load(Ordering::Relaxed) {
             return self.send(request);
         }
         request.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
@@ -247,7 +245,7 @@ impl Client {
         request.headers.pop();
         let response = self.send(request)?;
         if has_reason {
-            self.sends_checksums.store(false, Ordering::Relaxed);
+            self.requests_checksums.store(false, Ordering::Relaxed);
         }
         Ok(response)
     }

@@ -31,8 +31,7 @@ impl ErrorResponse {
             Err(cause) => return ErrorResponse { cause, region: None },
         };
         if status == 412 {
-            let cause = Cause::Changed("the object was replaced after it was listed");
-            return ErrorResponse { cause, region: None };
+            return ErrorResponse { cause: Cause::OBJECT_REPLACED, region: None };
         }
         let ErrorBody { code, mut message } = parse_error(&body).unwrap_or_else(|| {
             // A body that is not from S3 says nothing about the object.

@@ -1,10 +1,9 @@
-//! S3 in its own terms. The operations are methods of the [`Client`], which signs requests, retries
-//! them where that is safe, and sends them over one pool of connections.
+//! The S3 client. Its operations are methods of [`Client`], which signs requests, retries temporary
+//! failures, and sends them over one pool of connections.
 //!
 //! Nothing in this folder is specific to backups.
 
 mod access;
-mod access_keys;
 mod address;
 mod checksum;
 mod client;
@@ -30,7 +29,7 @@ mod xml;
 
 pub use access::{Access, AccessOptions, Addressing};
 pub use checksum::Checksum;
-pub(crate) use checksum::{Hasher, base64};
+pub(crate) use checksum::{Hasher, base64, md5_of_md5s};
 pub(crate) use client::Client;
 pub use env::Env;
 pub(crate) use operations::{Head, ListFrom, MAX_DELETE_BATCH, Sink};

@@ -17,6 +17,17 @@ pub fn part_size(size: u64, wanted: u64) -> u64 {
     wanted.clamp(MIN_PART_SIZE, MAX_PART_SIZE).max(least)
 }
 
+/// Whether an object of `size` bytes is transferred in parts. `wanted` is the part size of the
+/// configuration.
+pub(crate) fn is_large(size: u64, wanted: u64) -> bool {
+    size > wanted
+}
+
+/// The number of parts of an object of `size` bytes. An empty object has one part, too.
+pub(crate) fn part_count(size: u64, part_size: u64) -> u64 {
+    size.div_ceil(part_size).max(1)
+}
+
 /// The byte range of part `index` (from 0). Empty for an index after the last part.
 pub(crate) fn part_range(size: u64, part_size: u64, index: u64) -> Range<u64> {
     let start = (index * part_size).min(size);
@@ -48,8 +59,9 @@ mod tests {
             for wanted in [0, 5 * mib, 16 * mib, 17 * mib + 3, 5 << 30, u64::MAX] {
                 let part = part_size(size, wanted);
                 assert!((MIN_PART_SIZE..=MAX_PART_SIZE).contains(&part), "{size} {wanted}");
-                assert!(size.div_ceil(part) <= MAX_PARTS, "{size} {wanted}");
-                let fits = size.div_ceil(wanted.clamp(MIN_PART_SIZE, MAX_PART_SIZE)) <= MAX_PARTS;
+                assert!(part_count(size, part) <= MAX_PARTS, "{size} {wanted}");
+                let fits =
+                    part_count(size, wanted.clamp(MIN_PART_SIZE, MAX_PART_SIZE)) <= MAX_PARTS;
                 assert_eq!(fits, part == wanted.clamp(MIN_PART_SIZE, MAX_PART_SIZE));
             }
         }
@@ -58,7 +70,7 @@ mod tests {
     #[test]
     fn part_ranges_cover_the_whole_object() {
         for size in [1u64, 9, 10, 11, 25] {
-            let count = size.div_ceil(10);
+            let count = part_count(size, 10);
             let ranges: Vec<_> = (0..count).map(|n| part_range(size, 10, n)).collect();
             assert_eq!(ranges[0].start, 0);
             assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));

@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::{
     error::Cause,
-    s3::{access_keys::Credentials, address::Address, checksum::hex},
+    s3::{address::Address, checksum::hex, credentials::Credentials},
 };
 
 /// Computes the `Authorization` header.

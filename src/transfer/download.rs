@@ -15,7 +15,7 @@ use crate::{
     plan::Transfer,
     s3::{
         Hasher, Head, Sink,
-        parts::{part_range, part_size},
+        parts::{part_count, part_range, part_size},
     },
     transfer::{
         context::RunContext,
@@ -91,7 +91,7 @@ impl Steps for Downloader<'_> {
         let file = temporary.file.try_clone().map_err(fail)?;
         let part_size = part_size(object.size, self.context.config.transfer.part_size);
         Ok(PartDownload {
-            sums: PartSums::new(&proof, object.size.div_ceil(part_size)),
+            sums: PartSums::new(&proof, part_count(object.size, part_size)),
             object,
             key,
             expected: expected_target(transfer),
@@ -103,7 +103,7 @@ impl Steps for Downloader<'_> {
     }
 
     fn part_count(&self, download: &PartDownload) -> u64 {
-        download.object.size.div_ceil(download.part_size)
+        part_count(download.object.size, download.part_size)
     }
 
     fn part(&self, download: &PartDownload, index: u64) -> Result<()> {
@@ -248,7 +248,7 @@ impl Sink for PartSink<'_> {
             if end - self.writeback_start >= WRITEBACK_BYTES
                 && !self.context.config.transfer.no_sync
             {
-                local::begin_writing(self.file, self.writeback_start..end);
+                local::start_writeback(self.file, self.writeback_start..end);
                 self.writeback_start = end;
             }
         }

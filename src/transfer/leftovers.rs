@@ -14,7 +14,7 @@ pub(super) fn remove(
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
 ) {
-    for path in leftovers.iter().filter(|path| !context.root.is_worked_on(path)) {
+    for path in leftovers.iter().filter(|path| !context.root.is_locked_by_another_run(path)) {
         let parent = context.root.parent(path, false).map_err(Cause::from);
         if let Err(cause) = parent.and_then(|parent| parent.remove_any_file()) {
             report.fail(Error::new("delete temporary file", path.as_str(), cause), on_event);

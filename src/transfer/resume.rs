@@ -11,7 +11,7 @@ use crate::{
     model::{direction::Direction, etag::ETag},
     plan::Transfer,
     report::{Event, Report},
-    s3::{Client, ListedPart, OpenUpload, Payload, UploadedPart},
+    s3::{Client, ListedPart, OpenUpload, Payload, UploadedPart, parts::is_large},
     transfer::context::RunContext,
     worker_pool,
 };
@@ -68,7 +68,7 @@ impl UnfinishedUploads {
         open: Vec<OpenUpload>,
     ) -> Vec<OpenUpload> {
         let part_size = context.config.transfer.part_size;
-        let is_large = |transfer: &Transfer| transfer.size(Direction::Backup) > part_size;
+        let is_large = |transfer: &Transfer| is_large(transfer.size(Direction::Backup), part_size);
         let planned: HashMap<&str, bool> =
             transfers.iter().map(|transfer| (transfer.path(), is_large(transfer))).collect();
         let mut obsolete = Vec::new();

@@ -6,7 +6,7 @@ use crate::{
     model::{count::Count, direction::Direction},
     plan::{Deletion, Plan, Transfer},
     report::{Event, Report, Stage},
-    s3::parts::part_size,
+    s3::parts::{part_count, part_size},
     transfer::{
         context::RunContext, delete, download::Downloader, leftovers, recheck,
         resume::UnfinishedUploads, scheduler::Scheduler, steps::Steps, upload::Uploader, worker,
@@ -85,7 +85,7 @@ fn transfer_all<S: Steps>(
         let size = transfer.size(report.direction);
         let part_size = part_size(size, context.config.transfer.part_size);
         total.add(size);
-        requests = requests.saturating_add(size.div_ceil(part_size).max(1));
+        requests = requests.saturating_add(part_count(size, part_size));
     }
     let worthwhile = usize::try_from(requests / MIN_REQUESTS_PER_WORKER).unwrap_or(usize::MAX);
     let workers = context.config.transfer.workers.min(worthwhile.max(MIN_WORKERS));

@@ -14,6 +14,7 @@ use crate::{
     model::{count::Count, direction::Direction},
     plan::Transfer,
     report::{Event, Progress, Report},
+    s3::parts::is_large,
     transfer::{
         context::RunContext,
         job::{Job, LargeId, Outcome, Unpublished},
@@ -263,7 +264,7 @@ impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
         }
         let part_size = self.context.config.transfer.part_size;
         let next_is_large =
-            self.waiting.front().is_some_and(|next| next.size(self.direction) > part_size);
+            self.waiting.front().is_some_and(|next| is_large(next.size(self.direction), part_size));
         // Parts come before small objects, and before another large object if there are enough.
         if (!next_is_large || self.large.len() >= MAX_LARGE_TRANSFERS)
             && let Some(part) = self.next_part()

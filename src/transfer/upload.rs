@@ -1,8 +1,9 @@
 //! Uploads: one request for a small file, a multipart upload for a large one.
 //!
-//! A file is read twice: once to compute its checksum, and once to send it. If it changes in
-//! between, the server refuses it. A later change, before the end of the upload, needs a check
-//! afterwards: the object is then newer than the change, and no later run would see the difference.
+//! A file of up to 256 KiB is read into memory once. A larger one is read twice: once to compute
+//! its checksum, and once to send it. If it changes in between, the server refuses it. A later
+//! change, before the end of the upload, needs a check afterwards: the object is then newer than the
+//! change, and no later run would see the difference.
 //! A small file that changed is uploaded again at once.
 
 use std::{
@@ -21,7 +22,7 @@ use crate::{
     plan::Transfer,
     s3::{
         Payload, UploadedPart,
-        parts::{part_range, part_size},
+        parts::{part_count, part_range, part_size},
     },
     transfer::{
         context::RunContext,
@@ -34,13 +35,14 @@ use crate::{
 const MAX_BYTES_IN_MEMORY: u64 = 256 << 10;
 
 /// After this many attempts, a file that keeps changing is given up as soon as its last change is
-/// one that the next run will see. After twice as many, it is given up in any case.
-const MAX_ATTEMPTS: u32 = 5;
+/// one that the next run will see.
+const MIN_ATTEMPTS: u32 = 5;
+
+/// After this many attempts, a file that keeps changing is given up in any case.
+const MAX_ATTEMPTS: u32 = 10;
 
 /// The pause between two attempts.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
-
-const CHANGED: Cause = Cause::Changed("the file was changed while it was read");
 
 /// The steps of an upload.
 pub(super) struct Uploader<'a> {
@@ -79,13 +81,13 @@ impl Steps for Uploader<'_> {
                 }
                 // The file keeps changing. A change after `end` is newer than the object, so the
                 // next run will see it.
-                if attempts >= MAX_ATTEMPTS && now.modified >= end {
-                    return Err(fail(CHANGED));
+                if attempts >= MIN_ATTEMPTS && now.modified >= end {
+                    return Err(fail(Cause::FILE_CHANGED));
                 }
             }
             attempts += 1;
-            if attempts >= MAX_ATTEMPTS * 2 {
-                return Err(fail(CHANGED));
+            if attempts >= MAX_ATTEMPTS {
+                return Err(fail(Cause::FILE_CHANGED));
             }
             self.context.cancel.sleep(ATTEMPT_PAUSE);
             self.context.cancel.check()?;
@@ -98,7 +100,7 @@ impl Steps for Uploader<'_> {
             self.open(transfer).map_err(|cause| Error::new("upload", transfer.path(), cause))?;
         let key = self.context.key(transfer.path());
         let part_size = part_size(state.size, self.context.config.transfer.part_size);
-        let part_count = usize::try_from(part_count(state, part_size)).unwrap_or(usize::MAX);
+        let part_count = usize::try_from(part_count(state.size, part_size)).unwrap_or(usize::MAX);
         let (upload_id, stored) = match self.unfinished.resume(client, transfer, state, &key)? {
             Some(unfinished) => unfinished,
             None => (client.create_upload(&key)?, StoredParts::default()),
@@ -116,7 +118,7 @@ impl Steps for Uploader<'_> {
     }
 
     fn part_count(&self, upload: &MultipartUpload) -> u64 {
-        part_count(upload.state, upload.part_size)
+        part_count(upload.state.size, upload.part_size)
     }
 
     fn part(&self, upload: &MultipartUpload, index: u64) -> Result<()> {
@@ -140,7 +142,7 @@ impl Steps for Uploader<'_> {
     fn complete(&self, upload: &MultipartUpload) -> Result<Transferred> {
         let fail = |cause| Error::new("upload", upload.transfer.path(), cause);
         if FileState::of(&upload.file).map_err(|error| fail(error.into()))? != upload.state {
-            return Err(fail(CHANGED));
+            return Err(fail(Cause::FILE_CHANGED));
         }
         let parts: Option<Vec<UploadedPart>> = {
             let parts = upload.parts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,7 +153,7 @@ impl Steps for Uploader<'_> {
         self.context.client.complete_upload(&upload.key, &upload.upload_id, &parts, size)?;
         // The file may have changed, or another may have been renamed to its path.
         if self.open(&upload.transfer).map_err(fail)?.1 != upload.state {
-            return Err(fail(CHANGED));
+            return Err(fail(Cause::FILE_CHANGED));
         }
         Ok(Transferred { bytes: size, checked: true, complete: None })
     }
@@ -190,10 +192,4 @@ impl Uploader<'_> {
         }
         client.put(&key, Payload::Bytes(&body)).map(|()| true)
     }
-}
-
-/// The number of parts of a multipart upload. It has one part even if the file became empty after
-/// the scan.
-fn part_count(state: FileState, part_size: u64) -> u64 {
-    state.size.div_ceil(part_size).max(1)
 }

@@ -14,6 +14,7 @@
 //!
 //! [chain]: https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
 
+mod access_keys;
 mod chain;
 mod container;
 mod environment;
@@ -30,4 +31,5 @@ mod testing;
 mod validate;
 mod web_identity;
 
+pub(crate) use access_keys::Credentials;
 pub(crate) use provider::Provider;

@@ -29,9 +29,7 @@ pub(super) struct Process {
 impl Process {
     /// Splits a command line into words. `name` is for messages.
     pub(super) fn parse(name: &str, command: &str) -> Result<Process, CredentialsError> {
-        // On Windows, a backslash separates directories instead of quoting a character.
-        let command = if cfg!(windows) { command.replace('\\', r"\\") } else { command.to_owned() };
-        let mut words = shlex::split(&command).unwrap_or_default().into_iter();
+        let mut words = shlex::split(command).unwrap_or_default().into_iter();
         match words.next() {
             Some(program) => Ok(Process { program, args: words.collect() }),
             None => Err(CredentialsError::setting(name, "is empty or has an unclosed quote")),
@@ -89,7 +87,7 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     receiver
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use std::fs;
 

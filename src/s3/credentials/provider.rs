@@ -1,4 +1,4 @@
-//! The credentials of a run: cached, and renewed before they expire.
+//! The credentials of a client: cached, and renewed before they expire.
 
 use std::{
     fmt,
@@ -10,8 +10,8 @@ use std::{
 use crate::{
     error::CredentialsError,
     s3::{
-        access_keys::Credentials,
         credentials::{
+            access_keys::Credentials,
             chain,
             source::{Loader, NamedSource, Source},
         },
@@ -31,7 +31,7 @@ const MANDATORY_REFRESH: Duration = Duration::from_secs(60);
 /// source that has only short-lived keys is not used for every request.
 const OUTCOME_LIFETIME: Duration = Duration::from_secs(10);
 
-/// The credentials of one run. One thread at a time loads them from their source.
+/// The credentials of one client. One thread at a time loads them from their source.
 pub(crate) struct Provider {
     source: Source,
     /// The name of the source.
@@ -299,7 +299,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(unix)]
     fn process_without_an_expiration_is_run_once() {
         use std::fs;
         let output =

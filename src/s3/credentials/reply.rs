@@ -1,12 +1,12 @@
 //! The replies of the sources: the keys in them, and messages about those that have none.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 
 use crate::{
     model::time::Timestamp,
-    s3::{access_keys::Credentials, credentials::validate},
+    s3::credentials::{access_keys::Credentials, validate},
 };
 
 /// The reply of a source. Each source sends some of these fields. They are secret, so it is not
@@ -52,9 +52,8 @@ impl Reply {
 
 /// Parses an RFC 3339 time, with `Z` or with an offset, which some services send.
 fn parse_time(text: &str) -> Option<SystemTime> {
-    let seconds =
-        u64::try_from(Timestamp::parse_rfc3339(text)?.nanos().div_euclid(1_000_000_000)).ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    let time = Timestamp::parse_rfc3339(text)?;
+    (time >= Timestamp::from_secs(0)).then(|| time.whole_second().into())
 }
 
 /// A message about a response without keys. It has the service's error code if that looks like one.

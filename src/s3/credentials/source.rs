@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::SystemTime};
 
 use crate::s3::{
-    access_keys::Credentials,
     credentials::{
-        container::Container, instance::Instance, process::Process, web_identity::WebIdentity,
+        access_keys::Credentials, container::Container, instance::Instance, process::Process,
+        web_identity::WebIdentity,
     },
     fetch::Fetch,
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     error::CredentialsError,
-    s3::{access_keys::Credentials, credentials::validate},
+    s3::credentials::{access_keys::Credentials, validate},
 };
 
 /// The keys in `place`, where `get` returns the value of a setting. The names are those of the

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::SystemTime};
 
-use crate::s3::access_keys::Credentials;
+use crate::s3::credentials::access_keys::Credentials;
 
 /// Credentials from their parts. `None` if one is empty or has characters that it cannot have.
 pub(super) fn credentials(

@@ -19,8 +19,8 @@ use crate::{
 pub(crate) const MAX_DELETE_BATCH: usize = 1_000;
 
 impl Client {
-    /// Deletes objects. Returns the outcome of each key, in order. An object that does not exist
-    /// counts as deleted.
+    /// Deletes up to [`MAX_DELETE_BATCH`] objects. Returns the outcome of each key, in order. An
+    /// object that does not exist counts as deleted.
     pub(crate) fn delete(&self, keys: &[&str]) -> Vec<Result<()>> {
         let (batched, single): (Vec<usize>, Vec<usize>) =
             (0..keys.len()).partition(|&n| fits_xml(keys[n]));
@@ -28,9 +28,9 @@ impl Client {
         for n in single {
             outcomes[n] = Some(self.delete_one(keys[n]));
         }
-        for batch in batched.chunks(MAX_DELETE_BATCH) {
-            let batch_keys: Vec<&str> = batch.iter().map(|&n| keys[n]).collect();
-            for (&n, outcome) in batch.iter().zip(self.delete_batch(&batch_keys)) {
+        if !batched.is_empty() {
+            let batch: Vec<&str> = batched.iter().map(|&n| keys[n]).collect();
+            for (n, outcome) in batched.into_iter().zip(self.delete_batch(&batch)) {
                 outcomes[n] = Some(outcome);
             }
         }

@@ -78,7 +78,7 @@ impl Client {
             let want = buffer.len().min(left.unwrap_or(buffer.len()));
             let read = response.read(&mut buffer[..want])?;
             if read == 0 {
-                return Err(Cause::Network("the connection was closed too early".to_owned()));
+                return Err(Cause::closed_early());
             }
             sink.write(download.position, &buffer[..read])?;
             download.position += read as u64;
@@ -122,7 +122,7 @@ impl<'a> Download<'a> {
             return Err(Cause::Malformed(format!("a size of {found} bytes instead of {size}")));
         }
         if other_size.is_some() || (has_etags && head.etag != self.etag) {
-            return Err(Cause::Changed("the object was replaced after it was listed"));
+            return Err(Cause::OBJECT_REPLACED);
         }
         let status = response.status();
         if self.is_whole() {

@@ -1,8 +1,9 @@
 //! The headers that describe an object.
 
 use crate::{
+    error::{Cause, Result},
     model::etag::ETag,
-    s3::{checksum::Checksum, transport::Response},
+    s3::{checksum::Checksum, client::Client, request::S3Request, transport::Response},
 };
 
 /// An object, as the headers of a response describe it.
@@ -32,6 +33,31 @@ impl Head {
                 || customer_key.is_some(),
             checksum: full_object_checksum(response),
         }
+    }
+}
+
+impl Client {
+    /// Reads the headers of an object, its checksum included.
+    pub(crate) fn head(&self, key: &str) -> Result<Head> {
+        self.retry("read metadata of", key, || self.head_once(key))
+    }
+
+    pub(super) fn head_once(&self, key: &str) -> Result<Head, Cause> {
+        let send = || self.send_for_checksum(&mut S3Request::new("HEAD", Some(key)));
+        let response = match send() {
+            // A response to HEAD has no body with a reason, which may be expired credentials. A GET
+            // of one byte has a body, so that `send` renews the credentials.
+            Err(Cause::S3 { status: 400, code, .. }) if code.is_empty() => {
+                let mut one_byte = S3Request::new("GET", Some(key));
+                one_byte.headers.push(("range", "bytes=0-0".to_owned()));
+                self.send(&one_byte)?.drain()?;
+                send()?
+            }
+            other => other?,
+        };
+        let head = Head::read(&response);
+        response.drain()?;
+        Ok(head)
     }
 }
 

@@ -6,7 +6,7 @@ mod download;
 mod head;
 mod list;
 mod multipart;
-mod objects;
+mod put;
 
 pub(crate) use delete::MAX_DELETE_BATCH;
 pub(crate) use download::Sink;

@@ -6,7 +6,7 @@ use crate::{
     error::{Cause, Error, Result, s3_code::NO_SUCH_UPLOAD},
     model::etag::ETag,
     s3::{
-        checksum::{Checksum, Hasher, hex},
+        checksum::{Checksum, hex, md5_of_md5s},
         client::Client,
         payload::Payload,
         request::S3Request,
@@ -186,10 +186,10 @@ impl Client {
 
 /// The ETag that S3 gives an object made of these parts. `None` if their ETags are not MD5s.
 fn multipart_etag(parts: &[UploadedPart]) -> Option<ETag> {
-    let mut whole = Hasher::md5();
-    for part in parts {
-        let ETag::Md5(md5) = ETag::parse(&part.etag) else { return None };
-        whole.update(&md5);
-    }
-    Some(ETag::parse(&format!("{}-{}", hex(&whole.finish()), parts.len())))
+    let md5 = |part: &UploadedPart| match ETag::parse(&part.etag) {
+        ETag::Md5(md5) => Some(md5),
+        _ => None,
+    };
+    let md5s: Option<Vec<[u8; 16]>> = parts.iter().map(md5).collect();
+    Some(ETag::parse(&format!("{}-{}", hex(&md5_of_md5s(md5s?)), parts.len())))
 }

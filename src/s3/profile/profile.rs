@@ -2,6 +2,7 @@
 
 use std::{
     fmt, fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -184,8 +185,7 @@ fn list(paths: &[PathBuf]) -> String {
 /// The path of a shared file: from its variable, where a leading `~/` means the home directory,
 /// else in `~/.aws`.
 fn locate(env: &Env, variable: &str, file: &str) -> Option<PathBuf> {
-    let windows_home = || env.get("USERPROFILE").filter(|_| cfg!(windows));
-    let home = env.get("HOME").or_else(windows_home).map(Path::new);
+    let home = env.get("HOME").map(Path::new);
     match (env.get(variable), home) {
         (Some(path), Some(home)) => {
             Some(path.strip_prefix("~/").map_or_else(|| path.into(), |rest| home.join(rest)))
@@ -210,15 +210,8 @@ fn read(path: Option<&Path>) -> Result<Sections, ProfileError> {
 
 /// Whether other users than the owner have any permission on this file. Only regular files count:
 /// `/dev/null`, which is often used to mean "no file", is open to all users.
-#[cfg(unix)]
 fn is_exposed(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o077 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_exposed(_: &Path) -> bool {
-    false
 }
 
 #[cfg(test)]
@@ -396,9 +389,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(unix)]
     fn credentials_file_open_to_other_users_is_reported() {
-        use std::os::unix::fs::PermissionsExt;
         let (dir, env) = home("", "");
         let path = dir.path().join(".aws/credentials");
         for (mode, warns) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {

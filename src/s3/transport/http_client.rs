@@ -110,7 +110,7 @@ impl HttpClient {
         };
         if early_response::write_failed() && response.is_success() {
             // A server that did not read the whole request cannot have executed it.
-            return Err(Cause::Network("the connection was closed too early".to_owned()));
+            return Err(Cause::closed_early());
         }
         Ok(response)
     }
