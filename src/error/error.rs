@@ -62,10 +62,10 @@ impl Error {
         self.cause.is_fatal()
     }
 
-    /// The S3 error code, if the server sent one.
+    /// The S3 error code, if the server sent one. Never empty.
     pub fn code(&self) -> Option<&str> {
         match &self.cause {
-            Cause::S3 { code, .. } => Some(code),
+            Cause::S3 { code, .. } if !code.is_empty() => Some(code),
             _ => None,
         }
     }
@@ -103,6 +103,16 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn code_is_none_if_the_server_sent_none() {
+        let error = |code: &str| {
+            let (code, message) = (code.to_owned(), String::new());
+            Error::new("read", "a", Cause::S3 { status: 500, code, message, retry_after: None })
+        };
+        assert_eq!(error("").code(), None);
+        assert_eq!(error("InternalError").code(), Some("InternalError"));
+    }
 
     #[test]
     fn interruption_has_no_subject() {

@@ -11,7 +11,7 @@ const NAMED_DIRECTORIES: usize = 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The source is empty, and the target is not.
+    /// The source is empty, and something would be deleted.
     EmptySource {
         /// The number of entries in the target.
         target_entries: u64,
@@ -99,10 +99,14 @@ impl fmt::Display for Refusal {
                 )
             }
             Refusal::KeysTooLong(keys) => {
-                write!(f, "{} keys are longer than {} bytes:", keys.len(), MAX_KEY_BYTES)?;
+                let count = keys.len();
+                write!(
+                    f,
+                    "{count} keys are longer than {MAX_KEY_BYTES} bytes; shorten these names:"
+                )?;
                 keys.iter().try_for_each(|key| write!(f, "\n  {}", Escaped(key)))
             }
-            Refusal::NotConfirmed => f.write_str("not confirmed"),
+            Refusal::NotConfirmed => f.write_str("the plan was not confirmed; nothing was changed"),
             Refusal::Busy(dir) => {
                 write!(f, "another s3keep is running in {}; try again later", Escaped(dir))
             }

@@ -7,7 +7,6 @@ pub(crate) const AUTHORIZATION_HEADER_MALFORMED: &str = "AuthorizationHeaderMalf
 pub(crate) const NO_SUCH_KEY: &str = "NoSuchKey";
 pub(crate) const NO_SUCH_UPLOAD: &str = "NoSuchUpload";
 pub(crate) const PERMANENT_REDIRECT: &str = "PermanentRedirect";
-pub(crate) const PRECONDITION_FAILED: &str = "PreconditionFailed";
 pub(crate) const SLOW_DOWN: &str = "SlowDown";
 
 /// Whether every other request would fail in the same way.
@@ -30,7 +29,7 @@ pub(crate) fn is_fatal(code: &str) -> bool {
 
 /// Whether the same request may succeed a moment later.
 ///
-/// The list is that of the AWS SDKs' standard retry mode (transient and throttling errors), plus 520
+/// The list follows the standard retry mode of the AWS SDKs (transient and throttling errors), plus 520
 /// to 524, which Cloudflare sends when it cannot reach a store, and checksum mismatches: a bit that
 /// flipped in transit is unlikely to flip twice.
 pub(crate) fn is_retryable(status: u16, code: &str) -> bool {
@@ -77,7 +76,6 @@ pub(crate) fn of_status(status: u16) -> &'static str {
         301 => PERMANENT_REDIRECT,
         403 => ACCESS_DENIED,
         404 => NO_SUCH_KEY,
-        412 => PRECONDITION_FAILED,
         503 => SLOW_DOWN,
         _ => "",
     }

@@ -42,7 +42,9 @@ impl fmt::Display for InvalidName {
             InvalidName::DotSegment => f.write_str("the key has a '.' or '..' segment"),
             InvalidName::EmptySegment => f.write_str("the key has an empty segment"),
             InvalidName::Nul => f.write_str("the key has a NUL character"),
-            InvalidName::Temporary => f.write_str("the name is one of s3keep's temporary files"),
+            InvalidName::Temporary => {
+                f.write_str("the name is reserved for s3keep's temporary files")
+            }
         }
     }
 }

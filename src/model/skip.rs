@@ -23,15 +23,15 @@ pub enum SkipReason {
     NotUtf8,
     /// The name of a directory is not UTF-8. Its content was not read.
     DirectoryNotUtf8,
-    /// A symbolic link that leads out of the directory.
+    /// A symlink that leads out of the directory.
     LinkOutside,
-    /// A symbolic link whose target does not exist.
+    /// A symlink whose target does not exist.
     LinkDangling,
-    /// A symbolic link that leads back to itself or to a directory above it.
+    /// A symlink that leads back to itself or to a directory above it.
     LinkLoop,
-    /// A symbolic link to a directory. [`Links::Follow`](crate::Links::Follow) would enter it.
+    /// A symlink to a directory. [`Links::Follow`](crate::Links::Follow) would enter it.
     LinkToDirectory,
-    /// A symbolic link, skipped because of [`Links::Skip`](crate::Links::Skip).
+    /// A symlink, skipped because of [`Links::Skip`](crate::Links::Skip).
     Link,
     /// A socket, pipe or device.
     Special,
@@ -67,15 +67,15 @@ impl fmt::Display for SkipReason {
             SkipReason::Name(reason) => write!(f, "{reason}"),
             SkipReason::NotUtf8 => f.write_str("the name is not UTF-8"),
             SkipReason::DirectoryNotUtf8 => f.write_str("the name of the directory is not UTF-8"),
-            SkipReason::LinkOutside => {
-                f.write_str("a symbolic link that leads out of the directory")
+            SkipReason::LinkOutside => f.write_str("a symlink that leads out of the directory"),
+            SkipReason::LinkDangling => f.write_str("a symlink whose target does not exist"),
+            SkipReason::LinkLoop => {
+                f.write_str("a symlink that leads back to itself or to a directory above it")
             }
-            SkipReason::LinkDangling => f.write_str("a symbolic link whose target does not exist"),
-            SkipReason::LinkLoop => f.write_str("a symbolic link that leads back to itself"),
             SkipReason::LinkToDirectory => {
-                f.write_str("a symbolic link to a directory (--links follow enters it)")
+                f.write_str("a symlink to a directory (--links follow enters it)")
             }
-            SkipReason::Link => f.write_str("a symbolic link"),
+            SkipReason::Link => f.write_str("a symlink"),
             SkipReason::Special => f.write_str("neither a file nor a directory"),
             SkipReason::Unreadable(why) => write!(f, "it cannot be read: {why}"),
             SkipReason::Vanished => f.write_str("it disappeared during the scan"),

@@ -229,7 +229,10 @@ impl<'a, H> Scheduler<'a, H> {
             }
         }
         if self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES && self.report.fatal.is_none() {
-            let cause = "1,000 transfers in a row failed; giving up on the server".to_owned();
+            let cause = format!(
+                "{MAX_CONSECUTIVE_FAILURES} transfers in a row failed because of the network; check \
+                 the connection and try again"
+            );
             let bucket = self.context.config.bucket.to_string();
             self.report.fatal = Some(Error::new("reach", bucket, Cause::Network(cause)));
         }

@@ -170,7 +170,7 @@ fn https_certificate_is_checked_against_the_ca_bundle() {
     }
 
     fs::write(world.path("ca.pem"), "no certificate").unwrap();
-    with_bundle("backup dir BUCKET --yes").assert_says("no certificate in it");
+    with_bundle("backup dir BUCKET --yes").assert_says("the file contains no PEM certificate");
 }
 
 #[test]

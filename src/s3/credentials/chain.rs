@@ -95,7 +95,7 @@ mod tests {
         let home = with_env_keys(Home::new(STATIC));
         assert_eq!(found(&home, Some("p")), keys("profile p", "PKEY"));
         let home = home.set("AWS_PROFILE", "p");
-        assert_eq!(found(&home, None), keys("environment", "ENVKEY"));
+        assert_eq!(found(&home, None), keys("the environment", "ENVKEY"));
         let home = home.set("AWS_ACCESS_KEY_ID", "").set("AWS_SECRET_ACCESS_KEY", "");
         assert_eq!(found(&home, None), keys("profile p", "PKEY"));
     }
@@ -110,7 +110,7 @@ mod tests {
         let home = home.set("AWS_ROLE_ARN", "r").set("AWS_WEB_IDENTITY_TOKEN_FILE", "/t");
         assert_eq!(found(&home, None).0, "web identity");
         let home = with_env_keys(home);
-        assert_eq!(found(&home, None).0, "environment");
+        assert_eq!(found(&home, None).0, "the environment");
         let unsigned = find(&home.env, &home.profile(None), "", true).unwrap().unwrap();
         assert!(matches!(unsigned.source, Source::Unsigned));
     }
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn unsupported_profile_is_ignored_if_the_environment_has_keys() {
         let home = with_env_keys(Home::new("[default]\nsso_account_id = 1\n"));
-        assert_eq!(found(&home, None), keys("environment", "ENVKEY"));
+        assert_eq!(found(&home, None), keys("the environment", "ENVKEY"));
         let home = home.set("AWS_ACCESS_KEY_ID", "").set("AWS_SECRET_ACCESS_KEY", "");
         assert!(find(&home.env, &home.profile(None), "eu-west-1", false).is_err());
     }

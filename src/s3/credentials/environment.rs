@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-const NAME: &str = "environment";
+const NAME: &str = "the environment";
 
 /// The keys in the environment, else its web identity.
 pub(super) fn find(env: &Env, sts: &StsEndpoint) -> Result<Option<NamedSource>, CredentialsError> {
@@ -49,7 +49,7 @@ mod tests {
             .set("AWS_SESSION_TOKEN", "tok")
             .set("AWS_WEB_IDENTITY_TOKEN_FILE", "/t");
         let found = find_in(&env).unwrap().unwrap();
-        assert_eq!(found.name, "environment");
+        assert_eq!(found.name, "the environment");
         let Source::Static(keys) = found.source else { panic!("not static") };
         assert_eq!(keys.access_key, "ENVKEY");
         assert_eq!(keys.secret_key, "envsecret");
@@ -86,6 +86,9 @@ mod tests {
             .set("AWS_ACCESS_KEY_ID", format!("{SECRET}\nx: y"))
             .set("AWS_SECRET_ACCESS_KEY", SECRET);
         let text = check_harmless(&find_in(&env).map(drop).unwrap_err());
-        assert_eq!(text, "environment has a key that is empty or has invalid characters");
+        assert_eq!(
+            text,
+            "the access key, secret key or session token in the environment is empty or has invalid characters"
+        );
     }
 }

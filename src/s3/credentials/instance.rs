@@ -14,6 +14,8 @@ use crate::s3::{
 /// The path of the list of roles. The name of a role, appended to it, is the path of its keys.
 const ROLES: &str = "latest/meta-data/iam/security-credentials/";
 
+const NO_ROLE: &str = "the instance has no IAM role";
+
 /// The metadata service, version 2 only. Version 1 would return keys for a plain GET, so an
 /// attacker could get them by making this machine fetch a URL.
 pub(super) struct Instance {
@@ -38,7 +40,7 @@ impl Instance {
             let request = request(method, &format!("{}/{path}", self.base), [header], 1);
             match exchange(fetch, 2, &request)? {
                 FetchReply { status: 200, body } => Ok(body),
-                FetchReply { status: 404, .. } => Err("no role".to_owned()),
+                FetchReply { status: 404, .. } => Err(NO_ROLE.to_owned()),
                 FetchReply { status, .. } => Err(refusal(status, None)),
             }
         };
@@ -48,7 +50,7 @@ impl Instance {
         let roles = send("GET", ROLES, header())?;
         let role = roles.lines().next().unwrap_or_default().trim();
         if role.is_empty() {
-            return Err("no role".to_owned());
+            return Err(NO_ROLE.to_owned());
         }
         // A role name has only these characters. None of them leads to another path.
         if !role.chars().all(|c| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c)) {
@@ -93,8 +95,8 @@ mod tests {
     fn missing_or_invalid_role_is_an_error() {
         let instance = Instance::from_env(&Env::default()).unwrap();
         for (role, problem) in [
-            ("", "no role"),
-            ("\n", "no role"),
+            ("", NO_ROLE),
+            ("\n", NO_ROLE),
             ("../../../user-data", "it returned an invalid name of a role"),
             ("a/b", "it returned an invalid name of a role"),
             ("a?b", "it returned an invalid name of a role"),

@@ -24,8 +24,8 @@ pub(super) fn find<'a>(
     match validate::credentials(id, secret, token, None) {
         Some(keys) => Ok(Some(Arc::new(keys))),
         None => Err(CredentialsError::setting(
-            place,
-            "has a key that is empty or has invalid characters",
+            &format!("the access key, secret key or session token in {place}"),
+            "is empty or has invalid characters",
         )),
     }
 }

@@ -11,11 +11,13 @@ use crate::{
 /// password.
 pub(crate) fn proxy(proxy: Option<&Proxy>) -> Result<Option<ureq::Proxy>> {
     let Some(proxy) = proxy else { return Ok(None) };
-    let invalid = |_| Error::config("the proxy of the environment is not a valid URL");
+    let invalid =
+        |_| Error::config("the value of HTTPS_PROXY, http_proxy or ALL_PROXY is not a valid URL");
     let parsed = ureq::Proxy::new(&proxy.url).map_err(invalid)?;
     if !matches!(parsed.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
         return Err(Error::config(
-            "the proxy of the environment is a SOCKS proxy; only http and https are supported",
+            "the value of HTTPS_PROXY, http_proxy or ALL_PROXY is a SOCKS proxy; use an http or https \
+             proxy",
         ));
     }
     let mut builder =

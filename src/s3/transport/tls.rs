@@ -18,7 +18,7 @@ pub(crate) fn root_certs(ca_bundle: Option<&Path>) -> Result<RootCerts> {
         })
         .collect();
     if certificates.is_empty() {
-        return Err(fail(Cause::Config("no certificate in it".to_owned())));
+        return Err(fail(Cause::Config("the file contains no PEM certificate".to_owned())));
     }
     Ok(RootCerts::new_with_certs(&certificates))
 }

@@ -31,11 +31,11 @@ fn symlink_to_a_file_inside_is_stored_and_others_are_skipped() {
     world.put_object("dangling", b"kept");
     let run = world.expect(2, "backup src BUCKET --yes");
     for line in [
-        "to-dir: a symbolic link to a directory (--links follow enters it)",
-        "out: a symbolic link that leads out of the directory",
-        "dangling: a symbolic link whose target does not exist",
-        "loop: a symbolic link that leads back to itself",
-        "dir/up: a symbolic link to a directory",
+        "to-dir: a symlink to a directory (--links follow enters it)",
+        "out: a symlink that leads out of the directory",
+        "dangling: a symlink whose target does not exist",
+        "loop: a symlink that leads back to itself",
+        "dir/up: a symlink to a directory",
     ] {
         run.assert_says(line);
     }
@@ -47,8 +47,8 @@ fn symlink_to_a_file_inside_is_stored_and_others_are_skipped() {
     let run = world.expect(2, "backup src BUCKET/skipped --yes --links skip");
     run.assert_says("2 uploaded");
     let run = world.expect(2, "backup src BUCKET/followed --yes --links=follow");
-    run.assert_says("dir/up: a symbolic link that leads back to itself");
-    run.assert_says("out: a symbolic link that leads out");
+    run.assert_says("dir/up: a symlink that leads back to itself");
+    run.assert_says("out: a symlink that leads out");
     assert_eq!(world.get_object("followed/to-dir/other"), b"other");
 }
 

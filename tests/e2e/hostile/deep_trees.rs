@@ -82,7 +82,9 @@ fn file_deeper_than_any_key_is_refused_and_named() {
     for line in ["backup tree BUCKET", "restore BUCKET tree"] {
         for how in ["--yes", "--mock"] {
             let done = world.expect(3, &format!("{line} {how}"));
-            done.assert_says(&format!("1 keys are longer than 1000 bytes:\n  {bottom}\n"));
+            done.assert_says(&format!(
+                "1 keys are longer than 1000 bytes; shorten these names:\n  {bottom}\n"
+            ));
         }
     }
     world.expect(2, "verify tree BUCKET").assert_says(&format!("skipped: {bottom}: the key"));

@@ -59,7 +59,7 @@ fn download_does_not_follow_a_directory_swapped_for_a_symlink() {
 
         // The next run skips the link, and removes the leftover temporary file from `moved`, which
         // the first run could not reach.
-        world.expect(2, &line).assert_says("skipped: d: a symbolic link that leads out");
+        world.expect(2, &line).assert_says("skipped: d: a symlink that leads out");
         watch.assert_untouched();
         assert!(temporary_files(&world.path("tree")).is_empty());
     }
