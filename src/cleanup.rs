@@ -56,7 +56,9 @@ pub fn cleanup(
     let mut occupied: HashSet<&str> = HashSet::new();
     let files = scan.files.iter().map(|file| &*file.path);
     let skipped = scan.skipped.iter().map(|skipped| skipped.path.as_str());
-    for path in files.chain(skipped).chain(scan.leftovers.iter().map(String::as_str)) {
+    let markers = scan.markers.iter().map(|marker| marker.path.as_str());
+    let leftovers = scan.leftovers.iter().map(String::as_str);
+    for path in files.chain(skipped).chain(leftovers).chain(markers) {
         occupied.insert(path);
         for (end, _) in path.rmatch_indices('/') {
             // The directories above an occupied directory are already marked.

@@ -31,6 +31,9 @@ pub struct Config {
     pub by_content: bool,
     /// Do not delete anything.
     pub no_delete: bool,
+    /// In a backup, the directory counts as it is, even if a restore into it has not finished: its
+    /// missing files are deleted from the bucket. The run removes the markers of such restores.
+    pub accept_incomplete: bool,
     /// The limits that refuse a dangerous plan.
     pub guards: Guards,
     /// How objects are transferred.
@@ -48,6 +51,7 @@ impl Config {
             links: Links::default(),
             by_content: false,
             no_delete: false,
+            accept_incomplete: false,
             guards: Guards::default(),
             transfer,
         }

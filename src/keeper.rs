@@ -1,6 +1,7 @@
 //! The whole flow: scan and list, plan, transfer.
 
 use std::{
+    mem,
     panic::resume_unwind,
     path,
     sync::{OnceLock, atomic::AtomicU64},
@@ -13,9 +14,9 @@ use crate::{
     config::Config,
     content,
     error::{Error, Result},
-    local::{self, Root, Scan, Snapshot},
+    local::{self, FoundMarker, Root, Scan, Snapshot},
     model::direction::Direction,
-    plan::{self, Plan, PlanScope, rule::Policy},
+    plan::{self, Incomplete, Plan, PlanScope, UnfinishedRestore, rule::Policy},
     remote::{self, Listing},
     report::{Event, Report, Stage},
     s3::Client,
@@ -68,6 +69,7 @@ impl Keeper {
     pub fn plan(&self, direction: Direction, on_event: &mut dyn FnMut(Event)) -> Result<Plan> {
         let (mut scan, listing) = self.look_at_both_sides(Some(direction), on_event)?;
         let snapshot = self.snapshot(direction, &mut scan, &listing);
+        let markers = mem::take(&mut scan.markers);
         let policy = Policy {
             now: SystemTime::now().into(),
             margin: self.client.clock_margin(),
@@ -77,6 +79,8 @@ impl Keeper {
         let mut plan = plan::build(direction, scan, listing, &policy);
         plan.scope = Some(self.scope());
         plan.snapshot = snapshot;
+        let incomplete = self.find_unfinished_restores(&mut plan, &markers)?;
+        plan.compare_unrestored(&incomplete);
         if !plan.undecided.is_empty() {
             let bytes = plan.undecided.iter().map(|pair| pair.size(direction)).sum();
             let entries = plan.undecided.len() as u64;
@@ -88,6 +92,7 @@ impl Keeper {
             });
             self.cancel.check()?;
         }
+        plan.skip_unrestored(&incomplete);
         Ok(plan)
     }
 
@@ -109,8 +114,9 @@ impl Keeper {
     ///
     /// # Errors
     /// The run did not start: a guard refused it, the plan was made for another directory, bucket or
-    /// endpoint, another run is active in the directory, or the directory cannot be opened.
-    pub fn execute(&self, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Result<Report> {
+    /// endpoint, another run is active in the directory, the directory cannot be opened, or a restore
+    /// cannot write its marker into it.
+    pub fn execute(&self, mut plan: Plan, on_event: &mut dyn FnMut(Event)) -> Result<Report> {
         if plan.scope != Some(self.scope()) {
             return Err(Error::config(
                 "the plan was made for another directory, bucket or endpoint; make a new plan",
@@ -129,8 +135,17 @@ impl Keeper {
             file_pool: &self.file_pool,
             cancel: &self.cancel,
             bytes_done: AtomicU64::new(0),
+            known_markers: plan.known_markers(),
         };
-        Ok(self.client.with_cancel_watchdog(|| transfer::run(&context, plan, on_event)))
+        let mut markers = transfer::Markers::begin(&context, &mut plan)?;
+        let mut report = self.client.with_cancel_watchdog(|| {
+            transfer::run(&context, plan, &mut |event| {
+                markers.watch(&event);
+                on_event(event);
+            })
+        });
+        markers.finish(&mut report, on_event);
+        Ok(report)
     }
 
     /// Compares the content of every file with its object. Changes nothing.
@@ -164,6 +179,51 @@ impl Keeper {
             && plan::merge::has_object_without_file(&scan.files, &listing.objects);
         let prefix_len = self.config.bucket.prefix().len();
         may_delete.then(|| Snapshot::new(prefix_len, self.config.links, scan))
+    }
+
+    /// Reads the markers that concern a backup, unless they are to be ignored, and determines those that
+    /// the run removes. `found` are those that the scan found.
+    fn find_unfinished_restores(
+        &self,
+        plan: &mut Plan,
+        found: &[FoundMarker],
+    ) -> Result<Incomplete> {
+        let is_accepted = self.config.accept_incomplete;
+        let own = found.iter().filter(|marker| !marker.is_linked);
+        if plan.direction == Direction::Restore {
+            let of_this_root = own.filter(|marker| !marker.path.contains('/'));
+            plan.markers = of_this_root.map(|marker| marker.path.clone()).collect();
+            return Ok(Incomplete::default());
+        }
+        let fail =
+            |error| Error::new("read directory", self.config.dir.display().to_string(), error);
+        let root = Root::open(&self.config.dir)?;
+        if is_accepted {
+            plan.markers = own.map(|marker| marker.path.clone()).collect();
+            let removed = plan.markers.iter().map(|path| (self.config.dir.join(path), true));
+            let above = root.markers_above().map_err(fail)?.into_iter().map(|path| (path, false));
+            plan.unfinished = removed
+                .chain(above)
+                .map(|(marker, is_removed)| UnfinishedRestore {
+                    marker,
+                    problem: None,
+                    is_accepted,
+                    is_removed,
+                })
+                .collect();
+            return Ok(Incomplete::default());
+        }
+        let markers = root.markers(found).map_err(fail)?;
+        plan.unfinished = markers
+            .iter()
+            .map(|marker| UnfinishedRestore {
+                marker: marker.location.clone(),
+                problem: marker.problem.clone(),
+                is_accepted,
+                is_removed: false,
+            })
+            .collect();
+        Ok(Incomplete::new(markers))
     }
 
     fn scope(&self) -> PlanScope {

@@ -1,6 +1,7 @@
 //! Comparing the content of a local file with an ETag, a checksum or the object itself.
 
 mod compare;
+mod identify;
 mod multipart_etag;
 mod part_sums;
 mod proof;
@@ -8,6 +9,7 @@ mod sink;
 mod undecided;
 
 pub(crate) use compare::{Comparison, check_unchanged, compare, compare_scanned, open};
+pub(crate) use identify::identify;
 pub(crate) use part_sums::PartSums;
 pub(crate) use proof::Proof;
 pub(crate) use sink::CompareSink;

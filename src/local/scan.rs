@@ -47,10 +47,23 @@ pub struct Scan {
     pub skipped: Vec<Skipped>,
     /// The temporary files that earlier runs left behind.
     pub leftovers: Vec<String>,
+    /// The markers of unfinished restores.
+    pub markers: Vec<FoundMarker>,
     /// The canonical path of the root.
     pub(crate) root: PathBuf,
     /// All directories that were read, the root included.
     pub(crate) read_dirs: Vec<ReadDirectory>,
+}
+
+/// The marker of an unfinished restore. It may be anything but a directory.
+#[derive(Debug)]
+pub(crate) struct FoundMarker {
+    /// The path below the root.
+    pub path: String,
+    /// The real path below the root.
+    pub real: PathBuf,
+    /// Its directory is or passes through a followed link.
+    pub is_linked: bool,
 }
 
 /// Creates a rayon pool for the file system, separate from any pool of the embedding program.
@@ -92,6 +105,8 @@ impl Scan {
         self.dirs.par_sort_unstable_by(|a, b| paths::tree_order(a, b));
         self.dirs.dedup();
         self.skipped.par_sort_unstable_by(|a, b| paths::tree_order(&a.path, &b.path));
+        self.markers.sort_unstable_by(|a, b| paths::tree_order(&a.path, &b.path));
+        self.markers.dedup_by(|a, b| a.path == b.path);
     }
 }
 
@@ -131,6 +146,7 @@ enum Entry {
     Directory(Directory),
     Skipped(Skipped),
     Leftover(String),
+    Marker(FoundMarker),
 }
 
 impl<'a> Walk<'a> {
@@ -191,6 +207,7 @@ impl<'a> Walk<'a> {
                     Entry::File(file) => found.files.push(file),
                     Entry::Skipped(skipped) => found.skipped.push(skipped),
                     Entry::Leftover(path) => found.leftovers.push(path),
+                    Entry::Marker(marker) => found.markers.push(marker),
                     Entry::Directory(subdir) => {
                         found.dirs.push(subdir.path.as_str().into());
                         if subdir.linked_from.len() > dir.linked_from.len() {
@@ -230,6 +247,10 @@ impl<'a> Walk<'a> {
                 linked_from: dir.linked_from.clone(),
                 previous: None,
             });
+        }
+        if paths::is_marker(name) {
+            let is_linked = !dir.linked_from.is_empty();
+            return Entry::Marker(FoundMarker { path, real, is_linked });
         }
         if file_type.is_symlink() {
             return self.link(dir, path, entry.path());

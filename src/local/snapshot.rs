@@ -45,6 +45,8 @@ pub(crate) struct Changes {
     pub files: Vec<File>,
     /// Entries that are new and have to be skipped.
     pub skipped: Vec<Skipped>,
+    /// Whether a restore into a changed directory began.
+    pub has_marker: bool,
     /// Whether no directory had to be read again.
     pub is_settled: bool,
 }
@@ -89,20 +91,22 @@ impl Snapshot {
         let is_known = |path: &str| self.known.contains(&self.hash(path));
         let walk = Walk::new(&self.root, self.prefix_len, self.links, cancel);
         let mut found = walk.read(pool, changed, &is_known)?;
+        let has_marker = found.markers.iter().any(|marker| !is_known(&marker.path));
         found.files.retain(|file| !is_known(&file.path));
         found.skipped.retain(|skipped| !self.known.contains(&self.hash_skipped(&skipped.path)));
         self.directories.append(&mut found.read_dirs);
         self.add_entries(&found);
         found.files.sort_by(|a, b| paths::tree_order(&a.path, &b.path));
         found.files.dedup_by(|a, b| a.path == b.path);
-        Ok(Changes { files: found.files, skipped: found.skipped, is_settled })
+        Ok(Changes { files: found.files, skipped: found.skipped, has_marker, is_settled })
     }
 
     fn add_entries(&mut self, scan: &Scan) {
         let files = scan.files.iter().map(|file| self.hash(&file.path));
         let dirs = scan.dirs.iter().map(|dir| self.hash(dir));
+        let markers = scan.markers.iter().map(|marker| self.hash(&marker.path));
         let skipped = scan.skipped.iter().map(|skipped| self.hash_skipped(&skipped.path));
-        let hashes: Vec<u128> = files.chain(dirs).chain(skipped).collect();
+        let hashes: Vec<u128> = files.chain(dirs).chain(markers).chain(skipped).collect();
         self.known.extend(hashes);
     }
 

@@ -46,6 +46,12 @@ pub(crate) struct Complete {
     expected: Expected,
 }
 
+impl Complete {
+    pub(super) fn new(path: &str, name: String, expected: Expected) -> Complete {
+        Complete { path: path.to_owned(), name, expected }
+    }
+}
+
 impl Root {
     /// Creates a temporary file for `path`, with disk space for `size` bytes. Missing directories
     /// are created.

@@ -1,4 +1,5 @@
-//! Paths and keys: which of them exist on both sides, their order, and the names of temporary files.
+//! Paths and keys: which of them exist on both sides, their order, and the names of temporary files
+//! and restore markers.
 //!
 //! A key is the prefix of the run followed by the path below the directory, in UTF-8, separated by
 //! `/`. [`check`] rejects every path that would not survive the conversion in both directions.
@@ -30,6 +31,8 @@ pub enum InvalidName {
     Nul,
     /// The name is that of a temporary file of s3keep.
     Temporary,
+    /// The name is that of a restore marker of s3keep.
+    Marker,
 }
 
 impl fmt::Display for InvalidName {
@@ -45,6 +48,7 @@ impl fmt::Display for InvalidName {
             InvalidName::Temporary => {
                 f.write_str("the name is reserved for s3keep's temporary files")
             }
+            InvalidName::Marker => f.write_str("the name is reserved for s3keep's restore markers"),
         }
     }
 }
@@ -68,7 +72,13 @@ pub(crate) fn check(path: &str, prefix_len: usize) -> Result<(), InvalidName> {
         }
     }
     let (_, name) = split(path);
-    if is_temporary(name) { Err(InvalidName::Temporary) } else { Ok(()) }
+    if is_temporary(name) {
+        Err(InvalidName::Temporary)
+    } else if is_marker(name) {
+        Err(InvalidName::Marker)
+    } else {
+        Ok(())
+    }
 }
 
 /// Splits a path into its directory and its last name. The directory is empty at the top level.
@@ -95,21 +105,36 @@ pub(crate) fn is_under(path: &str, dir: &str) -> bool {
     path.len() > dir.len() && path.as_bytes()[dir.len()] == b'/' && path.starts_with(dir)
 }
 
-const TEMPORARY_START: &str = ".s3keep-";
+const RESERVED_START: &str = ".s3keep-";
 const TEMPORARY_END: &str = ".part";
+const MARKER_END: &str = ".restore";
 
 /// A new random name for the temporary file of a download.
 pub(crate) fn temporary() -> String {
-    format!("{TEMPORARY_START}{:016x}{TEMPORARY_END}", fastrand::u64(..))
+    format!("{RESERVED_START}{:016x}{TEMPORARY_END}", fastrand::u64(..))
 }
 
 /// Whether `name` has exactly the form that [`temporary`] produces.
 pub(crate) fn is_temporary(name: &str) -> bool {
-    name.strip_prefix(TEMPORARY_START)
-        .and_then(|rest| rest.strip_suffix(TEMPORARY_END))
-        .is_some_and(|random| {
+    is_reserved(name, TEMPORARY_END)
+}
+
+/// A new random name for the marker of a restore.
+pub(crate) fn marker() -> String {
+    format!("{RESERVED_START}{:016x}{MARKER_END}", fastrand::u64(..))
+}
+
+/// Whether `name` has exactly the form that [`marker`] produces.
+pub(crate) fn is_marker(name: &str) -> bool {
+    is_reserved(name, MARKER_END)
+}
+
+fn is_reserved(name: &str, end: &str) -> bool {
+    name.strip_prefix(RESERVED_START).and_then(|rest| rest.strip_suffix(end)).is_some_and(
+        |random| {
             random.len() == 16 && random.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        })
+        },
+    )
 }
 
 #[cfg(test)]
@@ -133,6 +158,9 @@ mod tests {
             ("d/.s3keep-0123456789abcdef.part", Some(InvalidName::Temporary)),
             ("d/.s3keep-0123456789ABCDEF.part", None),
             ("d/.s3keep-notes.part", None),
+            ("d/.s3keep-0123456789abcdef.restore", Some(InvalidName::Marker)),
+            (".s3keep-0123456789abcdef.restore/a", None),
+            (".s3keep-0123456789abcdef.restored", None),
         ];
         for (path, expected) in cases {
             assert_eq!(check(path, 0).err(), expected, "{path:?}");
@@ -143,7 +171,7 @@ mod tests {
         assert_eq!(long.len(), 999);
         assert_eq!(check(&long, 1), Ok(()));
         assert_eq!(check(&long, 2), Err(InvalidName::TooLong));
-        assert!(is_temporary(&temporary()));
+        assert!(is_temporary(&temporary()) && is_marker(&marker()));
     }
 
     #[test]

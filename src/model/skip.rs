@@ -49,6 +49,8 @@ pub enum SkipReason {
     Folded(String),
     /// This local entry, which was itself skipped, is at the place of the entry or above it.
     SkippedInTheWay(String),
+    /// A restore that has not finished may still have to write the file: this marker lists it.
+    IncompleteRestore(String),
 }
 
 impl SkipReason {
@@ -91,6 +93,9 @@ impl fmt::Display for SkipReason {
             }
             SkipReason::SkippedInTheWay(path) => {
                 write!(f, "{}, which was skipped, is in the way", Escaped(path))
+            }
+            SkipReason::IncompleteRestore(marker) => {
+                write!(f, "an unfinished restore still has to write it ({})", Escaped(marker))
             }
         }
     }

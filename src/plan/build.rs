@@ -40,6 +40,9 @@ pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: 
         skipped: Vec::new(),
         kept: Count::default(),
         leftovers: scan.leftovers,
+        unfinished: Vec::new(),
+        markers: Vec::new(),
+        unrestored: Vec::new(),
         undecided: Vec::new(),
         source_entries,
         target_entries,
@@ -159,6 +162,7 @@ impl Plan {
             match (obstacle, file) {
                 (Some(reason), _) => {
                     remote.insert(path);
+                    self.unrestored.push(path.clone());
                     // If the skipped entry has this very path, it is already listed.
                     if reason != SkipReason::SkippedInTheWay(path.to_string()) {
                         self.skipped.push(Skipped { path: path.to_string(), reason });

@@ -8,6 +8,7 @@ mod actions;
 mod build;
 mod emptied;
 mod guards;
+mod incomplete;
 pub(crate) mod merge;
 mod overlap;
 // The main type of this module has the name of the module.
@@ -19,6 +20,7 @@ pub(crate) mod rule;
 pub use actions::{Deletion, Transfer};
 pub(crate) use build::build;
 pub use guards::{Guards, MaxDelete};
-pub use plan::Plan;
+pub(crate) use incomplete::Incomplete;
 pub(crate) use plan::PlanScope;
+pub use plan::{Plan, UnfinishedRestore};
 pub use rule::Reason;

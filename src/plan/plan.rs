@@ -24,6 +24,20 @@ use crate::{
     },
 };
 
+/// A restore that has not finished, known from its marker: see [`Plan::unfinished`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnfinishedRestore {
+    /// The marker file.
+    pub marker: PathBuf,
+    /// Why its list cannot be read. All objects below its directory then count as listed.
+    pub problem: Option<String>,
+    /// The backup ignores it: see [`Config::accept_incomplete`](crate::Config::accept_incomplete).
+    pub is_accepted: bool,
+    /// The backup removes it. Those in directories above the root stay.
+    pub is_removed: bool,
+}
+
 /// What a run will do, in tree order.
 #[derive(Debug)]
 pub struct Plan {
@@ -39,6 +53,12 @@ pub struct Plan {
     pub kept: Count,
     /// Temporary files that earlier runs left behind. The run removes them.
     pub leftovers: Vec<String>,
+    /// Restores that have not finished, in the directory of a backup, below or above it.
+    pub unfinished: Vec<UnfinishedRestore>,
+    /// The markers of earlier restores that the run removes.
+    pub(crate) markers: Vec<String>,
+    /// The objects that a restore skips.
+    pub(crate) unrestored: Vec<Box<str>>,
     /// Pairs that need a comparison of their contents. Empty in a finished plan.
     pub(crate) undecided: Vec<Transfer>,
     pub(crate) source_entries: usize,
@@ -159,14 +179,20 @@ impl Plan {
         if self.direction == Direction::Backup {
             return;
         }
-        let Plan { links, skipped, .. } = self;
+        let Plan { links, skipped, unrestored, .. } = self;
         let mut may_change = |path: &str| {
             let Some(link) = links.directories.covering(path) else { return true };
             let reason = SkipReason::LinkInTheWay(link.to_owned());
             skipped.push(Skipped { path: path.to_owned(), reason });
             false
         };
-        self.transfers.retain(|transfer| may_change(transfer.path()));
+        self.transfers.retain(|transfer| {
+            let may_change = may_change(transfer.path());
+            if !may_change {
+                unrestored.push(transfer.path().into());
+            }
+            may_change
+        });
         self.deletions.retain(|deletion| may_change(&deletion.path));
     }
 }

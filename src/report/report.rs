@@ -1,6 +1,6 @@
 //! The report of a run.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     cancel::Cancel,
@@ -32,8 +32,13 @@ pub struct Report {
     /// The number of deletions that were withheld because a transfer failed: an entry to delete may be
     /// the only copy of a file whose transfer under a new name failed.
     pub withheld: u64,
+    /// The number of downloads that an earlier, unfinished run had already made.
+    pub reused: u64,
     /// The number of downloads without a checksum or ETag that could verify them.
     pub unchecked: u64,
+    /// The marker that a restore leaves because it did not restore everything. While it exists, backups
+    /// of the directory keep the objects that are missing there.
+    pub unfinished: Option<PathBuf>,
     /// The error that ended the run early, if any.
     pub fatal: Option<Error>,
     /// The duration of the run, without scan and listing.
@@ -51,7 +56,9 @@ impl Report {
             failures: Vec::new(),
             failed: 0,
             withheld: 0,
+            reused: 0,
             unchecked: 0,
+            unfinished: None,
             fatal: None,
             elapsed: Duration::ZERO,
         }

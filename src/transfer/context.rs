@@ -1,6 +1,6 @@
 //! The context of a run.
 
-use std::sync::atomic::AtomicU64;
+use std::{collections::HashSet, ffi::OsString, sync::atomic::AtomicU64};
 
 use crate::{
     cancel::Cancel,
@@ -20,6 +20,8 @@ pub(crate) struct RunContext<'a> {
     pub cancel: &'a Cancel,
     /// The number of bytes transferred so far, those of unfinished transfers included.
     pub bytes_done: AtomicU64,
+    /// The names of the restore markers that the plan of a backup takes into account.
+    pub known_markers: HashSet<OsString>,
 }
 
 impl RunContext<'_> {

@@ -5,10 +5,10 @@ use std::cell::Cell;
 use crate::{
     error::{Cause, Error, Result},
     local::{Expected, FileState},
-    plan::Deletion,
+    plan::{Deletion, protected::ProtectedPaths},
     report::{Event, Report},
     s3::MAX_DELETE_BATCH,
-    transfer::context::RunContext,
+    transfer::{context::RunContext, restore_marker},
     worker_pool,
 };
 
@@ -26,7 +26,13 @@ pub(super) fn objects(
         .take_while(|_| !context.cancel.is_cancelled() && !has_failed.get());
     let workers = context.config.transfer.workers;
     let limit = || context.client.limit();
-    let delete = |batch| delete_batch(context, batch);
+    // A restore that began since may still have to fetch these objects.
+    let paths = deletions.iter().map(|deletion| &*deletion.path);
+    let restoring = match restore_marker::find_new(context, paths) {
+        Ok(new) => ProtectedPaths::new(new.into_iter().map(|(dir, _)| dir.into())),
+        Err(error) => return report.fail(error, on_event),
+    };
+    let delete = |batch| delete_batch(context, batch, &restoring);
     worker_pool::for_each(workers, &limit, batches, &delete, |results| {
         for (path, result) in results {
             match result {
@@ -43,9 +49,15 @@ pub(super) fn objects(
 
 /// Deletes the objects of one batch, except those whose file may exist again: it may have been
 /// created after the scan.
-fn delete_batch<'a>(context: &RunContext, batch: &'a [Deletion]) -> Vec<(&'a str, Result<()>)> {
-    let has_no_file =
-        |deletion: &&Deletion| context.root.has_no_file(&deletion.path, context.config.links);
+fn delete_batch<'a>(
+    context: &RunContext,
+    batch: &'a [Deletion],
+    restoring: &ProtectedPaths,
+) -> Vec<(&'a str, Result<()>)> {
+    let is_restored = |deletion: &Deletion| restoring.covering(&deletion.path).is_some();
+    let has_no_file = |deletion: &&Deletion| {
+        !is_restored(deletion) && context.root.has_no_file(&deletion.path, context.config.links)
+    };
     let (absent, present): (Vec<&Deletion>, Vec<&Deletion>) = batch.iter().partition(has_no_file);
     let keys: Vec<String> = absent.iter().map(|deletion| context.key(&deletion.path)).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -54,7 +66,10 @@ fn delete_batch<'a>(context: &RunContext, batch: &'a [Deletion]) -> Vec<(&'a str
         (&*deletion.path, result.map_err(|error| error.of_path(&deletion.path)))
     });
     let kept = present.into_iter().map(|deletion| {
-        let cause = Cause::Changed("the local file may exist again");
+        let cause = Cause::Changed(match is_restored(deletion) {
+            true => "a restore into its directory began after the scan",
+            false => "the local file may exist again",
+        });
         (&*deletion.path, Err(Error::new("delete", &*deletion.path, cause)))
     });
     deleted.chain(kept).collect()

@@ -5,7 +5,9 @@
 //! nothing. Uploads and downloads differ only in their [`steps`].
 //!
 //! ```text
-//! 1  remove the leftover temporary files of earlier runs
+//! 0  restore: write a marker that lists what is not restored yet
+//! 1  restore: rename the leftover temporary files of earlier runs that hold a missing object
+//!    remove the other leftovers
 //! 2  backup: list the unfinished multipart uploads of the files to upload; keep the latest one of
 //!    each large file, to resume it; abort the others
 //! 3  choose the number of workers; sort the transfers, largest first
@@ -28,6 +30,8 @@
 //! 8  backup: check the directory again, and upload files that appeared after the scan; withhold the
 //!    deletions if it keeps changing
 //! 9  delete what the source does not have, except entries that changed after the scan
+//! 10 restore: remove the marker if everything was restored; if not, but the run was not stopped,
+//!    replace it by a shorter one
 //! ```
 
 mod context;
@@ -38,7 +42,9 @@ mod large;
 mod leftovers;
 mod publish;
 mod recheck;
+mod restore_marker;
 mod resume;
+mod reuse;
 mod run;
 mod scheduler;
 mod steps;
@@ -46,4 +52,5 @@ mod upload;
 mod worker;
 
 pub(crate) use context::RunContext;
+pub(crate) use restore_marker::Markers;
 pub(crate) use run::run;

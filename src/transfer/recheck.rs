@@ -50,6 +50,10 @@ pub(super) fn recheck(
                 return Vec::new();
             }
         };
+        if changes.has_marker {
+            // What appears now may come from that restore, and be older than its object.
+            break;
+        }
         let hides_content = changes.skipped.iter().any(|skipped| skipped.reason.hides_content());
         let count = changes.files.len();
         changes.files.retain(|file| skipped.covering(&file.path).is_none());

@@ -9,7 +9,8 @@ use crate::{
     s3::parts::{part_count, part_size},
     transfer::{
         context::RunContext, delete, download::Downloader, leftovers, recheck,
-        resume::UnfinishedUploads, scheduler::Scheduler, steps::Steps, upload::Uploader, worker,
+        resume::UnfinishedUploads, reuse::reuse, scheduler::Scheduler, steps::Steps,
+        upload::Uploader, worker,
     },
     worker_pool,
 };
@@ -21,9 +22,12 @@ const MIN_REQUESTS_PER_WORKER: u64 = 4;
 const MIN_WORKERS: usize = 16;
 
 /// Executes a plan that the guards allow.
-pub(crate) fn run(context: &RunContext, plan: Plan, on_event: &mut dyn FnMut(Event)) -> Report {
+pub(crate) fn run(context: &RunContext, mut plan: Plan, on_event: &mut dyn FnMut(Event)) -> Report {
     let start = Instant::now();
     let mut report = Report::new(plan.direction, plan.kept, plan.skipped);
+    if plan.direction == Direction::Restore {
+        plan.transfers = reuse(context, &plan.leftovers, plan.transfers, &mut report, on_event);
+    }
     leftovers::remove(context, &plan.leftovers, &mut report, on_event);
     let failed_leftovers = report.failed;
     match plan.direction {

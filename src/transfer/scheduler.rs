@@ -241,7 +241,7 @@ impl<'a, H> Scheduler<'a, H> {
 
     fn report_progress(&mut self) {
         let done = Count {
-            entries: self.report.transferred.entries,
+            entries: self.report.transferred.entries - self.report.reused,
             bytes: self.context.bytes_done.load(Ordering::Relaxed),
         };
         (self.on_event)(Event::Progress(Progress { done, total: self.total }));
@@ -477,6 +477,7 @@ mod tests {
                 file_pool: &file_pool,
                 cancel: &cancel,
                 bytes_done: AtomicU64::new(0),
+                known_markers: HashSet::new(),
             };
 
             // Large ones, then the largest that are not transferred in parts, then small ones.

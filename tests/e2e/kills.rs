@@ -25,7 +25,7 @@ use std::{
 use fastrand::Rng;
 
 use crate::support::{
-    World, files, noise,
+    World, files, markers, noise,
     store::{Fault, Object},
     write,
 };
@@ -355,11 +355,22 @@ fn killed_restore_leaves_no_partial_file_and_can_be_repeated() {
                 !(incomplete && deleted),
                 "a file was deleted before all objects were downloaded"
             );
+            // Once the directory has changed, no backup deletes or overwrites an object.
+            if found != *old && found != *new {
+                assert!(!markers(&world.path("tree")).is_empty());
+                let backup = world.run("backup tree BUCKET --mock --part-size 5MiB");
+                backup.assert_says("has not finished");
+                backup.assert_says(" 0 to delete");
+                let stored = new.keys().map(|path| format!("  {path}\n"));
+                let overwritten = stored.filter(|end| backup.stdout.contains(end.as_str()));
+                assert_eq!(overwritten.count(), 0, "{backup:?}");
+            }
         },
         |world, new| {
             assert_same(&bucket(world), new);
             // This includes temporary files: none may be left.
             assert_same(&files(&world.path("tree")), new);
+            assert!(markers(&world.path("tree")).is_empty());
             world.expect(0, "verify tree BUCKET --part-size 5MiB");
         },
     );

@@ -20,4 +20,5 @@ mod races;
 mod requests;
 mod resume;
 mod secrets;
+mod unfinished_restores;
 mod worlds;

@@ -21,17 +21,34 @@ pub fn set_age(path: &Path, seconds: i64) {
     fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
-/// All files below a directory, with their content.
+/// All files below a directory, with their content, except the markers of unfinished restores.
 pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in walkdir::WalkDir::new(dir) {
         let entry = entry.unwrap();
-        if entry.file_type().is_file() {
-            let path = entry.path().strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
-            files.insert(path, fs::read(entry.path()).unwrap());
+        if entry.file_type().is_file() && !is_marker(entry.path()) {
+            files.insert(path_below(dir, entry.path()), fs::read(entry.path()).unwrap());
         }
     }
     files
+}
+
+/// The paths of the restore markers below a directory: none, unless a restore has not finished.
+pub fn markers(dir: &Path) -> Vec<String> {
+    let entries = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().map(Result::unwrap);
+    let markers = entries.filter(|entry| is_marker(entry.path()));
+    markers.map(|entry| path_below(dir, entry.path())).collect()
+}
+
+fn path_below(dir: &Path, path: &Path) -> String {
+    path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned()
+}
+
+/// Whether a path is that of a restore marker.
+pub fn is_marker(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let random = name.strip_prefix(".s3keep-").and_then(|name| name.strip_suffix(".restore"));
+    random.is_some_and(|random| random.len() == 16)
 }
 
 /// Random bytes, the same for the same seed.

@@ -19,7 +19,7 @@ use store::Store;
 use tempfile::TempDir;
 
 pub use command::{Run, run};
-pub use files::{files, noise, set_age, write};
+pub use files::{files, is_marker, markers, noise, set_age, write};
 
 /// A bucket, a temporary home directory, and the command with access to both.
 pub struct World {

@@ -165,6 +165,10 @@ bucket_command! {
         /// delete nothing
         #[argh(switch)]
         no_delete: bool,
+        /// in a backup: treat a directory as complete although a restore into it has not finished, and
+        /// remove the markers of such restores
+        #[argh(switch)]
+        accept_incomplete: bool,
         /// allow an empty source to empty the target, and a directory that is now empty to lose its objects
         #[argh(switch)]
         allow_empty: bool,
@@ -255,6 +259,10 @@ impl Sync {
         let mut config = self.config(direction, env)?;
         config.by_content = self.checksum;
         config.no_delete = self.no_delete;
+        if self.accept_incomplete && direction == Direction::Restore {
+            bail!("--accept-incomplete is an option of backup");
+        }
+        config.accept_incomplete = self.accept_incomplete;
         config.guards = Guards {
             allow_empty: self.allow_empty,
             allow_unrelated: self.allow_unrelated,

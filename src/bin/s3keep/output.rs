@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use s3keep::{
-    Cleanup, Direction, Error, Escaped, Event, Plan, Report, Skipped, Stage, Verification,
+    Cleanup, Direction, Error, Escaped, Event, Plan, Report, Skipped, Stage, UnfinishedRestore,
+    Verification,
 };
 use serde_json::json;
 
@@ -106,6 +107,7 @@ impl Printer {
                 || json!({"type": "sweep", "path": path}),
             );
         }
+        self.unfinished(&plan.unfinished);
         self.skipped(&plan.skipped);
         let transferred = plan.transferred();
         let text = format!(
@@ -123,6 +125,41 @@ impl Printer {
         }));
         self.output.quiet = quiet;
         self.flush();
+    }
+
+    /// Prints the restores that have not finished, and what the backup makes of them.
+    fn unfinished(&mut self, restores: &[UnfinishedRestore]) {
+        for restore in restores {
+            let marker = restore.marker.display().to_string();
+            let marker = Escaped(&marker);
+            let dir = restore.marker.parent().unwrap_or(&restore.marker).display().to_string();
+            let mut text = format!("a restore into {} has not finished: ", Escaped(&dir));
+            text += &match (restore.is_accepted, restore.is_removed, &restore.problem) {
+                (true, true, _) => format!("this is accepted, and {marker} will be removed"),
+                (true, false, _) => format!(
+                    "this is accepted, but {marker} stays, because it is outside of the directory"
+                ),
+                (false, _, None) => format!(
+                    "the objects that {marker} lists are neither overwritten nor deleted; repeat the \
+                     restore, or use --accept-incomplete if the directory is complete"
+                ),
+                (false, _, Some(problem)) => format!(
+                    "no object below it is overwritten or deleted, because {marker} cannot be read \
+                     ({problem}); repeat the restore, or use --accept-incomplete if the directory is \
+                     complete"
+                ),
+            };
+            if self.output.json {
+                self.line("", || {
+                    json!({
+                        "type": "unfinished", "marker": restore.marker.to_string_lossy(),
+                        "problem": restore.problem, "accepted": restore.is_accepted,
+                        "removed": restore.is_removed,
+                    })
+                });
+            }
+            self.warning(&text);
+        }
     }
 
     fn skipped(&mut self, skipped: &[Skipped]) {
@@ -192,6 +229,14 @@ impl Printer {
                 report.withheld
             ));
         }
+        if let Some(marker) = &report.unfinished {
+            let marker = marker.display().to_string();
+            self.warn(&format!(
+                "the restore is not complete: until it is repeated, {} keeps backups from changing \
+                 the objects that are missing here",
+                Escaped(&marker)
+            ));
+        }
         let verb = match report.direction {
             Direction::Backup => "uploaded",
             Direction::Restore => "downloaded",
@@ -206,6 +251,9 @@ impl Printer {
             report.failed,
             humantime::format_duration(round(report.elapsed)),
         );
+        if report.reused > 0 {
+            text += &format!("; {} reused from an unfinished restore", report.reused);
+        }
         if report.unchecked > 0 {
             text += &format!("; {} could not be verified by a checksum", report.unchecked);
         }
@@ -214,8 +262,10 @@ impl Printer {
                 "type": "summary", "direction": direction(report.direction),
                 "transferred": report.transferred, "deleted": report.deleted,
                 "unchanged": report.kept, "skipped": report.skipped.len(),
-                "failed": report.failed, "withheld": report.withheld, "unchecked": report.unchecked,
+                "failed": report.failed, "withheld": report.withheld, "reused": report.reused,
+                "unchecked": report.unchecked,
                 "ended_by": report.fatal.as_ref().map(Error::to_string),
+                "marker": report.unfinished.as_ref().map(|marker| marker.to_string_lossy()),
                 "seconds": report.elapsed.as_secs_f64(), "exit_code": report.exit_code(),
             })
         });

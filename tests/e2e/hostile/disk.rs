@@ -130,3 +130,92 @@ fn no_file_is_renamed_after_a_disk_failure() {
     let line = "restore BUCKET dst --yes --max-delete 1 --allow-unrelated";
     world.expect(0, line).assert_says("1500 downloaded");
 }
+
+#[test]
+fn backup_after_a_full_disk_keeps_what_did_not_fit() {
+    let Some(unshare) = unshare_prefix() else {
+        println!("skipped: mounting a file system is not permitted");
+        return;
+    };
+    let world = World::in_process();
+    world.store().put("large", noise(1, 2_500_000));
+    world.store().put("replaced", noise(2, 2_500_000));
+    world.store().put("small", b"small");
+    let keys = world.store().keys();
+    let url = format!("s3://{}", world.bucket);
+    let exe = env!("CARGO_BIN_EXE_s3keep");
+    let script = format!(
+        "mkdir disk && mount -t tmpfs -o size=2m none disk && echo older > disk/replaced || exit 99
+        {exe} restore {url} disk --yes && exit 98
+        rm disk/small && echo new > disk/new && {exe} backup disk {url} --yes; code=$?
+        umount disk && exit $code"
+    );
+    let mut command = with_environment_of(&world.command(), unshare[0]);
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).args(&unshare[1..]);
+    let done = run(command.args(["sh", "-c", &script]));
+    assert_eq!(done.code, 2, "{done:?}");
+    done.assert_says("restore into disk has not finished");
+    // `small` was restored, so its deletion counts.
+    done.assert_says("1 uploaded (4 B), 1 deleted");
+    assert_eq!(keys, ["large", "replaced", "small"]);
+    assert_eq!(world.store().keys(), ["large", "new", "replaced"]);
+    assert_eq!(world.store().get("replaced").unwrap().body, noise(2, 2_500_000));
+}
+
+#[test]
+fn restore_onto_a_disk_without_space_for_its_marker_changes_nothing() {
+    let Some(unshare) = unshare_prefix() else {
+        println!("skipped: mounting a file system is not permitted");
+        return;
+    };
+    let world = World::in_process();
+    world.store().put("empty", b"");
+    let url = format!("s3://{}", world.bucket);
+    let exe = env!("CARGO_BIN_EXE_s3keep");
+    let script = format!(
+        "mkdir disk && mount -t tmpfs -o size=64k none disk || exit 99
+        echo gone > disk/gone; cat /dev/zero > disk/full
+        {exe} restore {url} disk --yes --allow-unrelated; code=$?
+        ls -A disk; umount disk && exit $code"
+    );
+    let mut command = with_environment_of(&world.command(), unshare[0]);
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).args(&unshare[1..]);
+    let done = run(command.args(["sh", "-c", &script]));
+    assert_eq!(done.code, 1, "{done:?}");
+    done.assert_says("write restore marker in disk: No space left on device");
+    assert!(done.stdout.ends_with("full\ngone\n"), "{done:?}");
+}
+
+#[test]
+fn marker_of_a_restore_is_on_disk_before_the_first_change() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped: strace is missing");
+        return;
+    }
+    let world = World::in_process();
+    world.store().put("dir/file", b"file");
+    world.write("dst/.s3keep-0123456789abcdef.part", "of a killed run");
+    world.write("dst/gone", "gone");
+    let url = format!("s3://{}", world.bucket);
+    let mut command = with_environment_of(&world.command(), "strace");
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.args(["-f", "-y", "-o", "calls", "-e", "trace=fsync,mkdirat,/rename,/unlink,openat"]);
+    command.args([env!("CARGO_BIN_EXE_s3keep"), "restore", &url, "dst", "--yes"]);
+    assert_eq!(run(&mut command).code, 0);
+    let calls = fs::read_to_string(world.path("calls")).unwrap();
+    let position = |call: &str, what: &str| {
+        let found = calls.lines().position(|line| line.contains(call) && line.contains(what));
+        found.unwrap_or_else(|| panic!("no {call} of {what}: {calls}"))
+    };
+    let steps = [
+        position("fsync", ".part>"),
+        position("rename", ".restore\""),
+        position("fsync", "/dst>)"),
+        position("unlink", "s3keep-0123456789abcdef.part"),
+        position("mkdirat", "\"dir\""),
+        position("rename", "\"file\""),
+        position("unlink", "\"gone\""),
+        position("unlink", ".restore\""),
+    ];
+    assert!(steps.is_sorted(), "{steps:?}: {calls}");
+}

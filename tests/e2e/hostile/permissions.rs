@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     hostile::{command::with_environment_of, watch::tree_of},
-    support::{Run, World, files, run},
+    support::{Run, World, files, run, store::Fault},
 };
 
 /// Runs s3keep as a user other than root, because root ignores permissions.
@@ -210,4 +210,61 @@ fn cleanup_removes_what_permissions_allow() {
     }
     user.expect(0, "cleanup tree").assert_says("5 empty directories removed");
     assert_eq!(files(&world.path("tree")), tree_of([("ro/file", "file")]));
+}
+
+#[test]
+fn restore_that_cannot_write_its_marker_changes_nothing() {
+    let world = World::in_process();
+    let user = Unprivileged::in_world(&world);
+    world.write("tree/writable/gone", "gone");
+    world.write("tree/writable/old", "the old version");
+    world.write("tree/writable/.s3keep-0123456789abcdef.part", "of a killed run");
+    world.store().put("writable/old", b"object");
+    world.store().put("writable/new", b"object");
+    user.own("tree");
+    user.set_mode("tree", 0o555);
+    let before = files(&world.path("tree"));
+    let done = user.expect(1, "restore BUCKET tree --yes");
+    done.assert_says("write restore marker in tree: Permission denied");
+    assert_eq!(files(&world.path("tree")), before);
+    assert_eq!(world.store().count("GetObject"), 0);
+    user.expect(0, "restore BUCKET tree --mock");
+    // A restore that has nothing to change needs no marker.
+    world.store().remove("writable/new");
+    world.store().put("writable/old", b"the old version");
+    world.store().put("writable/gone", b"gone");
+    fs::remove_file(world.path("tree/writable/.s3keep-0123456789abcdef.part")).unwrap();
+    user.expect(0, "restore BUCKET tree --yes").assert_nothing_to_do();
+    // Without a marker, an object that has no file is not protected. The failure names that.
+    world.store().put("writable", b"in the way");
+    let done = user.expect(2, "restore BUCKET tree --yes");
+    done.assert_says("write restore marker in tree: Permission denied");
+    done.assert_says("1 failed");
+}
+
+#[test]
+fn marker_of_another_user_protects_everything() {
+    let world = World::in_process();
+    let user = Unprivileged::in_world(&world);
+    if !user.is_root {
+        println!("skipped: only root can create the files of another user");
+        return;
+    }
+    world.store().put("a", b"a");
+    world.store().put("d/b", b"b");
+    world.store().fault(Fault::on("GetObject").key("a").status(404, "NoSuchKey"));
+    world.expect(2, "restore BUCKET tree --yes");
+    world.store().clear_faults();
+    fs::remove_file(world.path("tree/d/b")).unwrap();
+    world.write("tree/d/new", "new");
+    for dir in ["tree", "tree/d"] {
+        let bucket = if dir == "tree" { "BUCKET" } else { "BUCKET/d" };
+        let done = user.expect(2, &format!("backup {dir} {bucket} --yes"));
+        done.assert_says("Permission denied");
+        done.assert_says("has not finished");
+        assert_eq!(world.store().keys(), ["a", "d/b", "d/new"]);
+    }
+    // Its owner can read it.
+    world.expect(2, "backup tree BUCKET --yes").assert_says("1 deleted");
+    assert_eq!(world.store().keys(), ["a", "d/new"]);
 }

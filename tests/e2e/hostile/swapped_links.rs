@@ -235,7 +235,7 @@ fn object_below_a_new_symlink_is_kept() {
     }));
     // A scan that sees the link skips it and protects the objects below it.
     let done = world.expect(2, "backup tree BUCKET --yes --allow-unrelated");
-    done.assert_says("skipped: dir: a symbolic link that leads out");
+    done.assert_says("skipped: dir: a symlink that leads out");
     done.assert_says("1 deleted");
     assert_eq!(world.store().keys(), ["1", "dir/file"]);
     watch.assert_untouched();

@@ -58,3 +58,14 @@ fn run_succeeds_when_the_system_refuses_more_threads() {
         assert_eq!(files(&world.path("src")), files(&world.path(&format!("back/{stacks}"))));
     }
 }
+
+#[test]
+fn restore_whose_marker_exceeds_the_size_limit_changes_nothing() {
+    let world = World::in_process();
+    world.store().put("empty", b"");
+    world.write("tree/gone", "gone");
+    let line = "restore BUCKET tree --yes --allow-unrelated 2> /dev/null";
+    let done = run_with_limit(&world, "-f 0", &[], line);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert_eq!(files(&world.path("tree")).into_keys().collect::<Vec<_>>(), ["gone"]);
+}

@@ -51,13 +51,22 @@ fn failures_lose_nothing_are_named_and_the_next_run_recovers() {
             }
         }
         fixture.check_outside()?;
+        let mut not_restored = None;
         match executed {
             // There is no plan, so nothing may have changed.
             Err(_) => prop_assert_eq!((tree_after, objects_after), (tree.clone(), objects)),
-            Ok((planned, executed)) => check_report(&planned, &executed)?,
+            Ok((planned, executed)) => {
+                check_report(&planned, &executed)?;
+                not_restored = Some(&planned.0 - &executed.transferred);
+            }
         }
 
         store.clear_faults();
+        if let (Direction::Restore, Some(missing)) = (direction, not_restored) {
+            let plan = fixture.plan(&fixture.dir, Direction::Backup);
+            let overwritten = &transfers(&plan) & &missing;
+            prop_assert_eq!((overwritten, deletions(&plan)), (Paths::new(), Paths::new()));
+        }
         let executed = fixture.run(&fixture.dir, direction);
         let code = if executed.report.skipped.is_empty() { exit::SUCCESS } else { exit::PARTIAL };
         prop_assert_eq!(executed.report.exit_code(), code);

@@ -9,7 +9,10 @@ use std::{
 
 use proptest::prelude::*;
 
-use crate::{support::store::Object, worlds::runner::CheckResult};
+use crate::{
+    support::{is_marker, store::Object},
+    worlds::runner::CheckResult,
+};
 
 pub type Paths = BTreeSet<String>;
 /// The objects below the prefix, by path.
@@ -43,7 +46,8 @@ impl LocalTree {
     pub fn read(dir: &Path) -> LocalTree {
         let root = dir.canonicalize().unwrap();
         let mut tree = LocalTree::default();
-        for found in walk(&root) {
+        // The program does not treat the markers of unfinished restores as files.
+        for found in walk(&root).into_iter().filter(|path| !is_marker(path)) {
             let path = found.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
             let kind = found.symlink_metadata().unwrap();
             if kind.is_dir() {

@@ -1,0 +1,50 @@
+//! Leftover temporary files that may hold a complete download.
+//!
+//! They are found in a directory that others may write to, so only an ordinary file counts: not a link,
+//! no second name (its times would change as well), and the property of this user.
+
+use std::{fs, io, os::unix::fs::MetadataExt};
+
+use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
+use cap_std::fs::OpenOptions;
+use rustix::process::geteuid;
+
+use crate::{
+    local::{file_state::Expected, parent::Parent, root::Root, temporary::Complete},
+    model::{paths, time::Timestamp},
+};
+
+/// A leftover temporary file, open for reading.
+pub(crate) struct Leftover {
+    parent: Parent,
+    pub file: fs::File,
+    pub size: u64,
+}
+
+impl Root {
+    /// Opens a leftover temporary file. `None` if it is not an ordinary file of this user.
+    pub(crate) fn open_leftover(&self, path: &str) -> io::Result<Option<Leftover>> {
+        // With `create`, the file system is known to be flushed later. The directory exists.
+        let parent = self.parent(path, true)?;
+        let mut options = OpenOptions::new();
+        options.read(true).follow(FollowSymlinks::No).nonblock(true);
+        let file = parent.dir.open_with(&parent.name, &options)?.into_std();
+        let metadata = file.metadata()?;
+        let is_ordinary =
+            metadata.is_file() && metadata.nlink() == 1 && metadata.uid() == geteuid().as_raw();
+        let size = metadata.len();
+        Ok(is_ordinary.then_some(Leftover { parent, file, size }))
+    }
+}
+
+impl Leftover {
+    /// Makes it the complete temporary file of `path`, which is in the same directory and does not
+    /// exist.
+    pub(crate) fn complete(self, path: &str, modified: Timestamp) -> io::Result<Complete> {
+        // An error of writing the file in an earlier run is reported now.
+        self.file.sync_data()?;
+        self.file.set_modified(modified.into())?;
+        debug_assert!(paths::is_temporary(&self.parent.name));
+        Ok(Complete::new(path, self.parent.name, Expected::Nothing))
+    }
+}

@@ -1,0 +1,161 @@
+//! What a backup must not change, because a restore has not finished.
+//!
+//! After an unfinished restore, a missing file was not deleted by the user, and a different file may be
+//! older than its object. So a backup neither deletes nor overwrites an object that the marker of the
+//! restore lists, unless the file is proven to have its content.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsString,
+    mem,
+};
+
+use crate::{
+    local::Marker,
+    model::{
+        direction::Direction,
+        entry::File,
+        skip::{SkipReason, Skipped},
+    },
+    plan::{actions::Transfer, plan::Plan, rule::Reason},
+};
+
+/// The objects that the markers of unfinished restores list.
+#[derive(Default)]
+pub(crate) struct Incomplete {
+    /// The location of each marker.
+    markers: Vec<String>,
+    /// The listed paths, each with the index of a marker.
+    listed: HashMap<Box<str>, usize>,
+    /// The directories below which everything counts as listed.
+    dirs: HashMap<Box<str>, usize>,
+}
+
+impl Incomplete {
+    pub(crate) fn new(markers: Vec<Marker>) -> Incomplete {
+        let mut incomplete = Incomplete::default();
+        for (index, marker) in markers.into_iter().enumerate() {
+            incomplete.markers.push(marker.location.display().to_string());
+            match marker.paths {
+                Some(paths) => {
+                    incomplete.listed.extend(paths.into_iter().map(|path| (path.into(), index)));
+                }
+                None => {
+                    incomplete.dirs.insert(marker.dir.into(), index);
+                }
+            }
+        }
+        incomplete
+    }
+
+    fn is_empty(&self) -> bool {
+        self.listed.is_empty() && self.dirs.is_empty()
+    }
+
+    /// The marker that lists `path`, if any.
+    fn marker_of(&self, path: &str) -> Option<&str> {
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([0]);
+        let dirs = ends.filter_map(|end| self.dirs.get(&path[..end]));
+        let index = self.listed.get(path).into_iter().chain(dirs).next()?;
+        self.markers.get(*index).map(String::as_str)
+    }
+
+    /// The marker that lists the object of a file. The file may be read through a link: what the
+    /// restore has to write there is the content of this object as well.
+    fn marker_of_file(&self, file: &File) -> Option<&str> {
+        let target = file.target.as_ref().and_then(|target| target.to_str());
+        [Some(&*file.path), target].into_iter().flatten().find_map(|path| self.marker_of(path))
+    }
+
+    fn marker_of_transfer(&self, transfer: &Transfer) -> Option<&str> {
+        match (&transfer.file, &transfer.object) {
+            (Some(file), Some(_)) => self.marker_of_file(file),
+            _ => None,
+        }
+    }
+}
+
+impl Plan {
+    /// Has the contents of listed pairs compared that the rule transfers without a comparison. Pairs of
+    /// different sizes need none.
+    pub(crate) fn compare_unrestored(&mut self, incomplete: &Incomplete) {
+        if self.direction == Direction::Restore || incomplete.is_empty() {
+            return;
+        }
+        let must_compare = |transfer: &Transfer| {
+            transfer.reason != Reason::Size && incomplete.marker_of_transfer(transfer).is_some()
+        };
+        let transfers = mem::take(&mut self.transfers);
+        let (compared, rest): (Vec<_>, Vec<_>) = transfers.into_iter().partition(must_compare);
+        self.transfers = rest;
+        self.undecided.extend(compared);
+    }
+
+    /// The names of the markers that the plan takes into account.
+    pub(crate) fn known_markers(&self) -> HashSet<OsString> {
+        let names = self.unfinished.iter().filter_map(|restore| restore.marker.file_name());
+        names.map(OsString::from).collect()
+    }
+
+    /// Skips everything that would overwrite or delete a listed object. All contents were compared.
+    pub(crate) fn skip_unrestored(&mut self, incomplete: &Incomplete) {
+        if self.direction == Direction::Restore || incomplete.is_empty() {
+            return;
+        }
+        let Plan { links, transfers, deletions, skipped, .. } = self;
+        let mut skip = |path: &str, marker: Option<&str>| {
+            let Some(marker) = marker else { return false };
+            let reason = SkipReason::IncompleteRestore(marker.to_owned());
+            skipped.push(Skipped { path: path.to_owned(), reason });
+            true
+        };
+        transfers.retain(|pair| !skip(pair.path(), incomplete.marker_of_transfer(pair)));
+        // A list has no paths below links to directories: the restore would write to the real ones.
+        let any_marker = incomplete.markers.first().map(String::as_str);
+        deletions.retain(|deletion| {
+            let path = &*deletion.path;
+            let below_link = || links.directories.covering(path).and(any_marker);
+            !skip(path, incomplete.marker_of(path).or_else(below_link))
+        });
+        self.complete();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn incomplete(markers: &[(&str, Option<&[&str]>)]) -> Incomplete {
+        let marker = |(dir, paths): &(&str, Option<&[&str]>)| Marker {
+            location: PathBuf::from(format!("{dir}/marker")),
+            dir: dir.to_string(),
+            paths: paths.map(|paths| paths.iter().map(|path| path.to_string()).collect()),
+            problem: None,
+        };
+        Incomplete::new(markers.iter().map(marker).collect())
+    }
+
+    #[test]
+    fn listed_path_and_everything_below_an_unknown_list_is_protected() {
+        let both = incomplete(&[("a", Some(&["a/x", "a/y/z"])), ("b/c", None)]);
+        for (path, marker) in [
+            ("a/x", Some("a/marker")),
+            ("a/y/z", Some("a/marker")),
+            ("a/y", None),
+            ("a/x/below", None),
+            ("b/c/d", Some("b/c/marker")),
+            ("b/c/d/e", Some("b/c/marker")),
+            ("b/cd", None),
+            ("b/x", None),
+            ("", None),
+        ] {
+            assert_eq!(both.marker_of(path), marker, "{path}");
+        }
+        let all = incomplete(&[("", None)]);
+        assert_eq!(all.marker_of("a"), Some("/marker"));
+        assert_eq!(all.marker_of("a/b"), Some("/marker"));
+        assert!(incomplete(&[("a", Some(&[]))]).is_empty());
+    }
+}
