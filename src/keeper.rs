@@ -81,6 +81,14 @@ impl Keeper {
         plan.snapshot = snapshot;
         let incomplete = self.find_unfinished_restores(&mut plan, &markers)?;
         plan.compare_unrestored(&incomplete);
+        if direction == Direction::Backup
+            && !(plan.transfers.is_empty() && plan.undecided.is_empty())
+        {
+            let root = Root::open(&self.config.dir)?;
+            plan.skip_unreadable(|transfers| {
+                content::find_unreadable(&self.file_pool, &root, transfers)
+            });
+        }
         if !plan.undecided.is_empty() {
             let bytes = plan.undecided.iter().map(|pair| pair.size(direction)).sum();
             let entries = plan.undecided.len() as u64;
@@ -127,7 +135,10 @@ impl Keeper {
             Direction::Backup => Root::open(&self.config.dir)?,
             Direction::Restore => Root::create(&self.config.dir)?,
         };
-        let _lock = root.lock()?;
+        let (_lock, warning) = root.lock()?;
+        if let Some(warning) = &warning {
+            on_event(Event::Warning(warning));
+        }
         let context = transfer::RunContext {
             config: &self.config,
             client: &self.client,

@@ -77,7 +77,10 @@ pub use model::{
     skip::{SkipReason, Skipped},
     time::Timestamp,
 };
-pub use plan::{Deletion, Guards, MaxDelete, Plan, Reason, Transfer, UnfinishedRestore};
+pub use plan::{
+    Deletion, Guards, MaxDelete, Plan, Reason, Transfer, UnfinishedRestore, Withheld,
+    WithheldReason,
+};
 pub use report::{Event, KEPT_FAILURES, Progress, Report, Stage, exit};
 pub use s3::{Access, AccessOptions, Addressing, Checksum, Env};
 pub use verify::{Difference, Verification};

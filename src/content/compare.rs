@@ -1,12 +1,12 @@
 //! Comparing a local file with the proof of an object's content.
 
-use std::fs::File as OpenFile;
+use std::{fs::File as OpenFile, io};
 
 use crate::{
     cancel::Cancel,
     content::{multipart_etag, proof::Proof},
     error::{Cause, Error, Result},
-    local::{FileState, Root},
+    local::{FileState, HIDDEN_CONTENT, Root, has_hidden_content},
     model::entry::File,
     s3::Payload,
 };
@@ -57,6 +57,10 @@ pub(crate) fn compare_scanned(
     cancel: &Cancel,
 ) -> Result<Comparison> {
     let open = open(root, file)?;
+    let fail = |error: io::Error| Error::new("read", &*file.path, error);
+    if file.size == 0 && has_hidden_content(&open).map_err(fail)? {
+        return Err(fail(io::Error::other(HIDDEN_CONTENT)));
+    }
     let comparison = compare(&open, file.size, proof, part_size, cancel)
         .map_err(|cause| Error::new("read", &*file.path, cause))?;
     check_unchanged(file, &open)?;

@@ -7,6 +7,7 @@ mod part_sums;
 mod proof;
 mod sink;
 mod undecided;
+mod unreadable;
 
 pub(crate) use compare::{Comparison, check_unchanged, compare, compare_scanned, open};
 pub(crate) use identify::identify;
@@ -14,3 +15,4 @@ pub(crate) use part_sums::PartSums;
 pub(crate) use proof::Proof;
 pub(crate) use sink::CompareSink;
 pub(crate) use undecided::compare_contents;
+pub(crate) use unreadable::find_unreadable;

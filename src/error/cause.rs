@@ -47,6 +47,18 @@ pub enum Cause {
     /// The bytes do not match their checksum.
     #[error("{0}")]
     Corrupt(String),
+    /// The objects in the way of a file were deleted, but the file could not be uploaded afterwards.
+    #[error(
+        "the file is not stored, and what was deleted from the bucket to make room for it is gone \
+         ({}): {cause}; run the backup again",
+        list(deleted)
+    )]
+    NotReplaced {
+        /// The paths of the deleted objects.
+        deleted: Vec<String>,
+        /// Why the upload failed.
+        cause: Box<Cause>,
+    },
     /// The caller cancelled the run.
     #[error("interrupted")]
     Interrupted,
@@ -64,6 +76,14 @@ fn describe_response(status: u16, code: &str, message: &str) -> String {
         }
     }
     text
+}
+
+/// The first few of the paths.
+fn list(paths: &[String]) -> String {
+    let shown: Vec<String> = paths.iter().take(3).map(|path| Escaped(path).to_string()).collect();
+    let more = paths.len() - shown.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &more
 }
 
 impl From<io::Error> for Cause {
@@ -108,6 +128,17 @@ impl Cause {
             Cause::S3 { status, code, .. } => s3_code::is_throttling(*status, code),
             _ => false,
         }
+    }
+
+    /// Whether the server refuses this very request, and may accept another one.
+    ///
+    /// SeaweedFS responds with 500 if a file is in the way of a directory, or the reverse.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let Cause::S3 { status, code, .. } = self else { return false };
+        matches!(status, 200 | 400 | 404 | 405 | 409 | 412 | 500 | 501)
+            && code != s3_code::ACCESS_DENIED
+            && !self.is_fatal()
+            && !self.is_throttling()
     }
 
     /// Whether this is the S3 error `code`.

@@ -50,7 +50,7 @@ pub enum Refusal {
     KeysTooLong(Vec<String>),
     /// The question was not answered with yes.
     NotConfirmed,
-    /// Another run is active in this directory.
+    /// Another process has locked this directory: another run, or a program such as flock(1).
     Busy(String),
 }
 
@@ -108,7 +108,12 @@ impl fmt::Display for Refusal {
             }
             Refusal::NotConfirmed => f.write_str("the plan was not confirmed; nothing was changed"),
             Refusal::Busy(dir) => {
-                write!(f, "another s3keep is running in {}; try again later", Escaped(dir))
+                write!(
+                    f,
+                    "{} is locked by another process: another s3keep, or a program such as flock(1) \
+                     that locks the same directory; try again later",
+                    Escaped(dir)
+                )
             }
         }
     }

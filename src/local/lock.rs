@@ -17,6 +17,7 @@ use rustix::{
 use crate::{
     error::{Error, Refusal, Result},
     local::root::Root,
+    model::escape::Escaped,
 };
 
 /// Keeps other runs out of a directory until it is dropped.
@@ -33,18 +34,23 @@ impl Drop for Lock {
 }
 
 impl Root {
-    /// Locks the directory against other runs.
-    pub(crate) fn lock(&self) -> Result<Lock> {
+    /// Locks the directory against other runs. Returns a warning if the file system cannot lock it.
+    pub(crate) fn lock(&self) -> Result<(Lock, Option<String>)> {
         let path = self.path.display().to_string();
         let fail = |error: io::Error| Error::new("lock directory", path.clone(), error);
         // `self.dir` is an `O_PATH` descriptor, which cannot be locked.
         let dir = self.dir.open(".").map_err(fail)?.into_std();
-        match dir.try_lock() {
-            Err(TryLockError::WouldBlock) => Err(Refusal::Busy(path).into()),
+        let warning = match dir.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(Refusal::Busy(path).into()),
             // Some network file systems cannot lock directories. A run without a lock is better
             // than no run.
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(Lock { dir }),
-        }
+            Err(TryLockError::Error(error)) => Some(format!(
+                "cannot lock {}: {error}; runs are not protected from each other",
+                Escaped(&path)
+            )),
+            Ok(()) => None,
+        };
+        Ok((Lock { dir }, warning))
     }
 
     /// Whether another run is active in a directory that contains `path`: one above the root, or

@@ -49,6 +49,8 @@ pub struct Scan {
     pub leftovers: Vec<String>,
     /// The markers of unfinished restores.
     pub markers: Vec<FoundMarker>,
+    /// The skipped entries whose content is unknown.
+    pub unread: Vec<Unread>,
     /// The canonical path of the root.
     pub(crate) root: PathBuf,
     /// All directories that were read, the root included.
@@ -64,6 +66,18 @@ pub(crate) struct FoundMarker {
     pub real: PathBuf,
     /// Its directory is or passes through a followed link.
     pub is_linked: bool,
+}
+
+/// A skipped entry whose content is unknown: it cannot be read, or it disappeared.
+#[derive(Clone, Debug)]
+pub struct Unread {
+    /// The path below the root.
+    pub path: Box<str>,
+    /// Whether it is a directory, so that files may be below it.
+    pub is_dir: bool,
+    /// The ctime of the directory, or of the one that contains the file: the last time at which a
+    /// file can have been moved there. `None` if it is unknown.
+    pub changed: Option<Timestamp>,
 }
 
 /// Creates a rayon pool for the file system, separate from any pool of the embedding program.
@@ -147,6 +161,7 @@ enum Entry {
     Skipped(Skipped),
     Leftover(String),
     Marker(FoundMarker),
+    Unread(Skipped, Unread),
 }
 
 impl<'a> Walk<'a> {
@@ -208,6 +223,10 @@ impl<'a> Walk<'a> {
                     Entry::Skipped(skipped) => found.skipped.push(skipped),
                     Entry::Leftover(path) => found.leftovers.push(path),
                     Entry::Marker(marker) => found.markers.push(marker),
+                    Entry::Unread(skipped, unread) => {
+                        found.skipped.push(skipped);
+                        found.unread.push(unread);
+                    }
                     Entry::Directory(subdir) => {
                         found.dirs.push(subdir.path.as_str().into());
                         if subdir.linked_from.len() > dir.linked_from.len() {
@@ -229,13 +248,14 @@ impl<'a> Walk<'a> {
     fn entry(&self, dir: &Directory, entry: walkdir::Result<walkdir::DirEntry>) -> Entry {
         let entry = match entry {
             Ok(entry) => entry,
-            Err(error) => return unreadable(dir.path.clone(), &io_error(error)),
+            Err(error) => return self.unreadable_directory(dir, &io_error(error)),
         };
         let Some(name) = entry.file_name().to_str() else {
             let path = join(&dir.path, &entry.file_name().to_string_lossy());
-            let is_dir = entry.file_type().is_dir();
-            let reason = if is_dir { SkipReason::DirectoryNotUtf8 } else { SkipReason::NotUtf8 };
-            return skip(path, reason);
+            if entry.file_type().is_dir() {
+                return unread(path, SkipReason::DirectoryNotUtf8, true, ctime(entry.path()));
+            }
+            return skip(path, SkipReason::NotUtf8);
         };
         let path = join(&dir.path, name);
         let real = dir.real.join(name);
@@ -257,8 +277,22 @@ impl<'a> Walk<'a> {
         }
         match entry.metadata() {
             Ok(metadata) => self.file(dir, path, real, &metadata),
-            Err(error) => unreadable(path, &io_error(error)),
+            Err(error) => self.unreadable_file(dir, path, &io_error(error)),
         }
+    }
+
+    fn unreadable_file(&self, dir: &Directory, path: String, error: &io::Error) -> Entry {
+        // A file that disappeared may be anywhere by now. Any other is still in this directory.
+        let changed = match error.kind() {
+            io::ErrorKind::NotFound => None,
+            _ => ctime(&self.root.join(&dir.real)),
+        };
+        unread(path, unreadable_reason(error), false, changed)
+    }
+
+    fn unreadable_directory(&self, dir: &Directory, error: &io::Error) -> Entry {
+        let changed = ctime(&self.root.join(&dir.real));
+        unread(dir.path.clone(), unreadable_reason(error), true, changed)
     }
 
     fn link(&self, dir: &Directory, path: String, link: &Path) -> Entry {
@@ -324,14 +358,26 @@ fn skip(path: String, reason: SkipReason) -> Entry {
     Entry::Skipped(Skipped { path, reason })
 }
 
-/// An entry that cannot be read. One that disappears during the scan may be deleted, renamed, or on
-/// a file system that was unmounted, so it does not count as deleted.
+fn unread(path: String, reason: SkipReason, is_dir: bool, changed: Option<Timestamp>) -> Entry {
+    let unread = Unread { path: path.as_str().into(), is_dir, changed };
+    Entry::Unread(Skipped { path, reason }, unread)
+}
+
 fn unreadable(path: String, error: &io::Error) -> Entry {
-    let reason = match error.kind() {
+    skip(path, unreadable_reason(error))
+}
+
+/// Why an entry cannot be read. One that disappears during the scan may be deleted, renamed, or on a
+/// file system that was unmounted, so it does not count as deleted.
+fn unreadable_reason(error: &io::Error) -> SkipReason {
+    match error.kind() {
         io::ErrorKind::NotFound => SkipReason::Vanished,
         _ => SkipReason::Unreadable(error.to_string()),
-    };
-    skip(path, reason)
+    }
+}
+
+fn ctime(path: &Path) -> Option<Timestamp> {
+    fs::symlink_metadata(path).ok().map(|metadata| FileState::changed(&metadata))
 }
 
 /// The error without the path, which the text of walkdir's own error repeats.

@@ -1,9 +1,12 @@
 //! What a plan consists of: transfers and deletions.
 
+use std::fmt;
+
 use crate::{
     model::{
         direction::Direction,
         entry::{File, Object},
+        escape::Escaped,
         time::Timestamp,
     },
     plan::rule::Reason,
@@ -50,4 +53,49 @@ pub struct Deletion {
     pub modified: Timestamp,
     /// The path is a symlink. Only the link is removed.
     pub is_link: bool,
+}
+
+/// A deletion that a run does not make, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// The deletion.
+    pub deletion: Deletion,
+    /// The path of an entry that was not transferred.
+    pub because_of: Box<str>,
+    /// What the deletion has to do with that entry.
+    pub reason: WithheldReason,
+}
+
+/// Why a deletion is withheld.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WithheldReason {
+    /// It is at, below or above the path of an entry that was not transferred.
+    Conflict,
+    /// It may be the only copy of an entry that was not transferred.
+    MayBeCopy,
+    /// Its file may have been moved to an entry that could not be read.
+    MayBeMoved,
+    /// The directory changed during the run, so its file may have been moved.
+    DirectoryChanged,
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, other) = (Escaped(&self.deletion.path), Escaped(&self.because_of));
+        match self.reason {
+            WithheldReason::Conflict => {
+                write!(f, "{path}: its path conflicts with {other}, which was not transferred")
+            }
+            WithheldReason::MayBeCopy => {
+                write!(f, "{path}: it may be the only copy of {other}, which was not transferred")
+            }
+            WithheldReason::MayBeMoved => {
+                write!(f, "{path}: its file may have been moved to {other}, which was not read")
+            }
+            WithheldReason::DirectoryChanged => {
+                write!(f, "{path}: its file may have been moved while the directory changed")
+            }
+        }
+    }
 }

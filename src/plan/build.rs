@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    local::Scan,
+    local::{Scan, Unread},
     model::{
         count::Count,
         direction::Direction,
@@ -19,6 +19,7 @@ use crate::{
         plan::{LinkedPaths, Plan},
         protected::ProtectedPaths,
         rule::{Decision, Policy, Reason, decide},
+        withheld::{Needs, Untransferred},
     },
     remote::Listing,
 };
@@ -37,6 +38,7 @@ pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: 
         direction,
         transfers: Vec::new(),
         deletions: Vec::new(),
+        withheld: Vec::new(),
         skipped: Vec::new(),
         kept: Count::default(),
         leftovers: scan.leftovers,
@@ -44,6 +46,7 @@ pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: 
         markers: Vec::new(),
         unrestored: Vec::new(),
         undecided: Vec::new(),
+        margin: policy.margin,
         source_entries,
         target_entries,
         snapshot: None,
@@ -58,16 +61,20 @@ pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: 
     };
     let local = ProtectedPaths::of_skipped(&scan.skipped);
     let remote = ProtectedPaths::of_skipped(&listing.skipped);
+    let untransferred: Vec<Untransferred> =
+        scan.unread.iter().map(|unread| of_unread(unread, &listing.objects)).collect();
     let merged = Merge::new(scan.files, listing.objects);
     match direction {
         Direction::Backup => {
             let emptied = EmptiedDirectories::new(&scan.dirs, &scan.skipped);
             plan.backup(merged, &local, emptied, policy);
+            plan.withhold(&untransferred);
         }
         Direction::Restore => plan.restore(merged, &scan.dirs, &local, remote, policy),
     }
     if policy.no_delete {
         plan.deletions.clear();
+        plan.withheld.clear();
     }
     plan.skipped.extend(scan.skipped);
     plan.skipped.extend(listing.skipped);
@@ -77,6 +84,14 @@ pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: 
         plan.overlap = Some(Overlap::new(direction, &plan.transfers, &plan.deletions, unchanged));
     }
     plan
+}
+
+/// What an unread entry of the directory needs from the bucket. `objects` are in tree order.
+fn of_unread(unread: &Unread, objects: &[Object]) -> Untransferred {
+    let Unread { path, is_dir, changed } = unread.clone();
+    let has_object = || objects.binary_search_by(|o| tree_order(&o.path, &path)).is_ok();
+    let needs = if !is_dir && has_object() { Needs::Nothing } else { Needs::Anything };
+    Untransferred { path, needs, changed }
 }
 
 impl Plan {
@@ -288,6 +303,51 @@ mod tests {
         let mut unknown = sides(&[], &["a", "b/c"]);
         unknown.local = vec![skipped("")];
         assert_eq!(unknown.plan(Direction::Backup).1, owned(&[]));
+    }
+
+    #[test]
+    fn unread_entry_withholds_the_deletions_of_older_objects() {
+        let unread = |path: &str, is_dir, changed: Option<i64>| {
+            let changed = changed.map(Timestamp::from_secs);
+            vec![Unread { path: path.into(), is_dir, changed }]
+        };
+        let cases = [
+            // The unread entry, and the deletions of the objects `e/500` and `e/900` that remain.
+            (unread("dir", true, Some(700)), &["e/900"][..]),
+            (unread("dir", true, Some(400)), &["e/500", "e/900"]),
+            // A directory that disappeared.
+            (unread("dir", true, None), &[]),
+            // A file of unknown size that has no object may be any of them.
+            (unread("new", false, Some(700)), &["e/900"]),
+            (unread("new", false, None), &[]),
+            (unread("known", false, None), &["e/500", "e/900"]),
+        ];
+        for (unread, remaining) in cases {
+            let case = format!("{unread:?}");
+            let objects =
+                vec![object("e/500", 1, 500), object("e/900", 1, 900), object("known", 1, 500)];
+            let path = unread[0].path.to_string();
+            let scan = || Scan {
+                unread: unread.clone(),
+                skipped: vec![Skipped { path: path.clone(), reason: SkipReason::Vanished }],
+                ..Scan::default()
+            };
+            let listing = || Listing { objects: objects.clone(), skipped: Vec::new() };
+            let plan = build(Direction::Backup, scan(), listing(), &POLICY);
+            let deletions = plan.deletions.iter().map(|deletion| &*deletion.path);
+            let deletions: Vec<&str> = deletions.filter(|path| *path != "known").collect();
+            assert_eq!(deletions, remaining, "{case}");
+            let withheld = plan.withheld.iter().map(|withheld| &*withheld.deletion.path);
+            let withheld = withheld.filter(|path| *path != "known").count();
+            assert_eq!(withheld, 2 - remaining.len(), "{case}");
+
+            let policy = Policy { no_delete: true, ..POLICY };
+            let plan = build(Direction::Backup, scan(), listing(), &policy);
+            assert!(plan.deletions.is_empty() && plan.withheld.is_empty(), "{case}");
+            // A restore knows all objects.
+            let plan = build(Direction::Restore, scan(), listing(), &POLICY);
+            assert!(plan.withheld.is_empty(), "{case}");
+        }
     }
 
     #[test]

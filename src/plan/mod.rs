@@ -16,11 +16,13 @@ mod overlap;
 mod plan;
 pub(crate) mod protected;
 pub(crate) mod rule;
+mod withheld;
 
-pub use actions::{Deletion, Transfer};
+pub use actions::{Deletion, Transfer, Withheld, WithheldReason};
 pub(crate) use build::build;
 pub use guards::{Guards, MaxDelete};
 pub(crate) use incomplete::Incomplete;
 pub(crate) use plan::PlanScope;
 pub use plan::{Plan, UnfinishedRestore};
 pub use rule::Reason;
+pub(crate) use withheld::{Untransferred, withhold};

@@ -17,7 +17,7 @@ use crate::{
         skip::{SkipReason, Skipped},
     },
     plan::{
-        actions::{Deletion, Transfer},
+        actions::{Deletion, Transfer, Withheld},
         overlap::Overlap,
         protected::ProtectedPaths,
         rule::Reason,
@@ -45,8 +45,10 @@ pub struct Plan {
     pub direction: Direction,
     /// The files or objects to transfer.
     pub transfers: Vec<Transfer>,
-    /// The entries to delete once every transfer has succeeded.
+    /// The entries to delete after the transfers, except those that depend on a transfer that fails.
     pub deletions: Vec<Deletion>,
+    /// The deletions that the run will not make, because something cannot be transferred.
+    pub withheld: Vec<Withheld>,
     /// The entries of either side that are skipped.
     pub skipped: Vec<Skipped>,
     /// The entries that are the same on both sides.
@@ -61,6 +63,8 @@ pub struct Plan {
     pub(crate) unrestored: Vec<Box<str>>,
     /// Pairs that need a comparison of their contents. Empty in a finished plan.
     pub(crate) undecided: Vec<Transfer>,
+    /// The margin within which two times may be equal, in nanoseconds.
+    pub(crate) margin: u64,
     pub(crate) source_entries: usize,
     pub(crate) target_entries: usize,
     /// The state of the directory that a backup was planned for. `None` if nothing is deleted.

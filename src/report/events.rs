@@ -3,6 +3,7 @@
 use crate::{
     error::Error,
     model::{count::Count, skip::Skipped},
+    plan::Withheld,
 };
 
 /// Something that happened during a run. Events are delivered on the caller's thread.
@@ -20,6 +21,14 @@ pub enum Event<'a> {
         /// The size in bytes.
         bytes: u64,
     },
+    /// A file grew while it was uploaded. Its object has the content up to the size that the file had
+    /// when it was opened. The next backup uploads the file again.
+    Grew {
+        /// The path below the directory.
+        path: &'a str,
+        /// The size of the object in bytes.
+        bytes: u64,
+    },
     /// An object, file or empty directory was deleted.
     Deleted {
         /// The path below the directory.
@@ -27,6 +36,11 @@ pub enum Event<'a> {
     },
     /// An entry was found after the plan was made, and is skipped.
     Skipped(&'a Skipped),
+    /// A deletion is withheld because something was not transferred. The plan has named those that were
+    /// known before.
+    Withheld(&'a Withheld),
+    /// Something to know that is not a failure of one entry, such as a directory that cannot be locked.
+    Warning(&'a str),
     /// An operation on one entry failed. The run continues with the others.
     Failed(&'a Error),
 }

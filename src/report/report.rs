@@ -6,6 +6,7 @@ use crate::{
     cancel::Cancel,
     error::Error,
     model::{count::Count, direction::Direction, skip::Skipped},
+    plan::Withheld,
     report::{events::Event, exit},
 };
 
@@ -29,13 +30,18 @@ pub struct Report {
     pub failures: Vec<Error>,
     /// The total number of failures.
     pub failed: u64,
-    /// The number of deletions that were withheld because a transfer failed: an entry to delete may be
-    /// the only copy of a file whose transfer under a new name failed.
+    /// The number of deletions that were withheld because something was not transferred: an entry to
+    /// delete may be the only copy of a file whose transfer under a new name failed.
     pub withheld: u64,
+    /// These deletions, and why each was withheld.
+    pub withheld_deletions: Vec<Withheld>,
     /// The number of downloads that an earlier, unfinished run had already made.
     pub reused: u64,
     /// The number of downloads without a checksum or ETag that could verify them.
     pub unchecked: u64,
+    /// The number of files that grew while they were uploaded. They are stored with the size that they
+    /// had when they were opened, and the next backup uploads them again. These are not failures.
+    pub grew: u64,
     /// The marker that a restore leaves because it did not restore everything. While it exists, backups
     /// of the directory keep the objects that are missing there.
     pub unfinished: Option<PathBuf>,
@@ -56,8 +62,10 @@ impl Report {
             failures: Vec::new(),
             failed: 0,
             withheld: 0,
+            withheld_deletions: Vec::new(),
             reused: 0,
             unchecked: 0,
+            grew: 0,
             unfinished: None,
             fatal: None,
             elapsed: Duration::ZERO,
@@ -82,6 +90,22 @@ impl Report {
         if cancel.is_cancelled() {
             self.fatal.get_or_insert_with(Error::interrupted);
         }
+    }
+
+    /// Records deletions that are withheld.
+    pub(crate) fn withhold(&mut self, withheld: Vec<Withheld>) {
+        self.withheld += withheld.len() as u64;
+        self.withheld_deletions.extend(withheld);
+    }
+
+    /// Records deletions that were withheld during the run, and reports each as an event.
+    pub(crate) fn withhold_with(
+        &mut self,
+        withheld: Vec<Withheld>,
+        on_event: &mut dyn FnMut(Event),
+    ) {
+        withheld.iter().for_each(|withheld| on_event(Event::Withheld(withheld)));
+        self.withhold(withheld);
     }
 
     /// The exit code of the run: see [`exit`].

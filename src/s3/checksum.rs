@@ -62,6 +62,14 @@ impl Checksum {
         self.crc().is_some()
     }
 
+    /// The hasher for the content of a request. Without a checksum, it is the one of `Content-MD5`.
+    pub(crate) fn content_hasher(self) -> Hasher {
+        match self {
+            Checksum::None => Hasher::md5(),
+            algorithm => Hasher::new(algorithm),
+        }
+    }
+
     /// The CRC algorithm and its width in bytes. `None` for hashes.
     fn crc(self) -> Option<(CrcAlgorithm, usize)> {
         match self {
@@ -83,6 +91,15 @@ impl Checksum {
             .reduce(|(sum, _), (next, len)| (crc_fast::checksum_combine(crc, sum, next, len), len));
         whole.map(|(sum, _)| sum.to_be_bytes()[8 - width..].to_vec())
     }
+}
+
+/// The checksum of the content of an object or part, as it was sent with the content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ContentDigest {
+    /// [`Checksum::None`] stands for `Content-MD5`.
+    pub algorithm: Checksum,
+    /// The value, in base64.
+    pub value: String,
 }
 
 impl FromStr for Checksum {

@@ -22,7 +22,7 @@ use crate::{
     s3::{
         access::Access,
         address::Address,
-        checksum::{Checksum, Hasher},
+        checksum::{Checksum, ContentDigest, Hasher, base64},
         clock::Clock,
         credentials::{Credentials, Provider},
         error_response::ErrorResponse,
@@ -178,12 +178,23 @@ impl Client {
         Cause::Network(format!("{server}{through}: {why}"))
     }
 
-    /// Adds the content of an object or part to a request.
+    /// Whether the content of a payload has this digest.
+    pub(crate) fn has_digest(
+        &self,
+        payload: &Payload,
+        digest: &ContentDigest,
+    ) -> Result<bool, Cause> {
+        let hasher = digest.algorithm.content_hasher();
+        let [found] = payload.hash([hasher], &self.cancel)?;
+        Ok(base64(&found) == digest.value)
+    }
+
+    /// Adds the content of an object or part to a request. Returns its digest.
     pub(super) fn attach_content<'a>(
         &self,
         request: &mut S3Request<'a>,
         payload: Payload<'a>,
-    ) -> Result<(), Cause> {
+    ) -> Result<ContentDigest, Cause> {
         // TLS protects the payload in transit, and the checksum protects it elsewhere.
         let is_payload_signed =
             !self.access.unsigned && !self.address().is_https() && !self.unsigned_payload;

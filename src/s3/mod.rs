@@ -29,7 +29,7 @@ mod xml;
 
 pub use access::{Access, AccessOptions, Addressing};
 pub use checksum::Checksum;
-pub(crate) use checksum::{Hasher, base64, md5_of_md5s};
+pub(crate) use checksum::{ContentDigest, Hasher, base64, md5_of_md5s};
 pub(crate) use client::Client;
 pub use env::Env;
 pub(crate) use operations::{Head, ListFrom, MAX_DELETE_BATCH, Sink};

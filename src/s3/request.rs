@@ -4,7 +4,7 @@ use crate::{
     cancel::Cancel,
     error::Cause,
     s3::{
-        checksum::{Checksum, Hasher, base64, hex},
+        checksum::{Checksum, ContentDigest, Hasher, base64, hex},
         payload::Payload,
     },
 };
@@ -48,7 +48,7 @@ impl<'a> S3Request<'a> {
         S3Request { payload: Some(payload), ..self }
     }
 
-    /// Adds the content of an object or part, with its checksum.
+    /// Adds the content of an object or part, with its checksum, which is returned.
     ///
     /// This reads the payload. Call it for every try, because the file may have changed.
     pub(crate) fn attach_content(
@@ -57,25 +57,23 @@ impl<'a> S3Request<'a> {
         checksum: Checksum,
         is_payload_signed: bool,
         cancel: &Cancel,
-    ) -> Result<(), Cause> {
-        let checksum_hasher = match checksum {
-            Checksum::None => Hasher::md5(),
-            algorithm => Hasher::new(algorithm),
-        };
+    ) -> Result<ContentDigest, Cause> {
         let sha256 = if is_payload_signed { Checksum::Sha256 } else { Checksum::None };
-        let [digest, sha256] = payload.hash([checksum_hasher, Hasher::new(sha256)], cancel)?;
+        let [digest, sha256] =
+            payload.hash([checksum.content_hasher(), Hasher::new(sha256)], cancel)?;
+        let value = base64(&digest);
         match checksum.header() {
             Some(header) => {
-                self.headers.push((header, base64(&digest)));
+                self.headers.push((header, value.clone()));
                 self.headers.push(("x-amz-sdk-checksum-algorithm", checksum.name().to_owned()));
             }
             // Every store supports Content-MD5, and some require it for buckets with object lock.
-            None => self.headers.push(("content-md5", base64(&digest))),
+            None => self.headers.push(("content-md5", value.clone())),
         }
         let sha256 = if is_payload_signed { hex(&sha256) } else { UNSIGNED_PAYLOAD.to_owned() };
         self.payload_sha256 = Some(sha256);
         self.payload = Some(payload);
-        Ok(())
+        Ok(ContentDigest { algorithm: checksum, value })
     }
 
     /// The value of `x-amz-content-sha256`.

@@ -42,14 +42,15 @@ pub(crate) fn fits_xml(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::checksum::Checksum;
+    use crate::s3::checksum::{Checksum, ContentDigest};
 
     #[test]
     fn complete_upload_lists_numbers_etags_and_checksums() {
         let checksum = Some((Checksum::Sha256, "c+/=".to_owned()));
+        let digest = ContentDigest { algorithm: Checksum::None, value: String::new() };
         let parts = [
-            UploadedPart { etag: "\"e1\"".to_owned(), checksum: None },
-            UploadedPart { etag: "e2".to_owned(), checksum },
+            UploadedPart { etag: "\"e1\"".to_owned(), checksum: None, digest: digest.clone() },
+            UploadedPart { etag: "e2".to_owned(), checksum, digest },
         ];
         assert_eq!(
             complete_upload(&parts),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::{
     error::{Error, Result},
     local::Complete,
-    plan::Transfer,
+    model::direction::Direction,
+    plan::{Transfer, Untransferred},
     transfer::steps::Transferred,
 };
 
@@ -63,6 +64,21 @@ pub(super) enum Outcome<H> {
 
 /// Transfers, each with its result.
 pub(super) type TransferResults = Vec<(Transfer, Result<Transferred>)>;
+
+/// A transfer that failed.
+pub(super) struct Failed {
+    pub transfer: Transfer,
+    pub direction: Direction,
+    /// The error, if the store refused an upload, and the failure was not reported yet: the upload may
+    /// be possible once the objects in its way are deleted.
+    pub refusal: Option<Error>,
+}
+
+impl Failed {
+    pub(super) fn untransferred(&self) -> Untransferred {
+        Untransferred::of_transfer(&self.transfer, self.direction)
+    }
+}
 
 /// A large transfer that was started.
 pub(super) struct Started<H> {

@@ -25,23 +25,27 @@
 //!      complete downloads are published
 //! 5  restore: flush again, so that the renames are on disk, too
 //! 6  if the run was stopped: end here
-//! 7  if anything failed in steps 2 to 5: withhold all deletions, as an entry to delete may be the
-//!    only copy of a file whose transfer under a new name failed
-//! 8  backup: check the directory again, and upload files that appeared after the scan; withhold the
+//! 7  backup: check the directory again, and upload files that appeared after the scan; withhold all
 //!    deletions if it keeps changing
-//! 9  delete what the source does not have, except entries that changed after the scan
-//! 10 restore: remove the marker if everything was restored; if not, but the run was not stopped,
+//! 8  backup: where the store refused an upload because of an object that is to be deleted, delete the
+//!    object, and upload the file at once
+//! 9  withhold the deletions that depend on a transfer that failed: an entry to delete may be the only
+//!    copy of a file whose transfer under a new name failed
+//! 10 make the other deletions, except those of entries that changed after the scan
+//! 11 restore: remove the marker if everything was restored; if not, but the run was not stopped,
 //!    replace it by a shorter one
 //! ```
 
 mod context;
 mod delete;
 mod download;
+mod growth;
 mod job;
 mod large;
 mod leftovers;
 mod publish;
 mod recheck;
+mod replace;
 mod restore_marker;
 mod resume;
 mod reuse;

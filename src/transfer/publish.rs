@@ -40,7 +40,7 @@ fn rename_batch(context: &RunContext, batch: Vec<Unpublished>) -> TransferResult
         while let Some(file) = batch.next_if(|file| parent_path(file) == dir) {
             let Unpublished { transfer, complete, bytes, checked } = file;
             let result = match context.root.publish(&complete, &mut cache) {
-                Ok(()) => Ok(Transferred { bytes, checked, complete: None }),
+                Ok(()) => Ok(Transferred { bytes, checked, complete: None, grew: false }),
                 Err(cause) => Err(fail(transfer.path(), cause)),
             };
             results.push((transfer, result));

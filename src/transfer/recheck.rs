@@ -1,12 +1,12 @@
 //! Checking the directory again before a backup deletes objects.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, mem, time::Duration};
 
 use crate::{
     local::Snapshot,
-    plan::{Deletion, Reason, Transfer, protected::ProtectedPaths},
+    plan::{Deletion, Reason, Transfer, Withheld, WithheldReason, protected::ProtectedPaths},
     report::{Event, Report},
-    transfer::context::RunContext,
+    transfer::{context::RunContext, job::Failed},
 };
 
 /// How often the directory is checked. If it still changes then, the deletions wait for the next
@@ -17,37 +17,35 @@ const MAX_ROUNDS: u32 = 3;
 /// in the times of its directory.
 const ROUND_PAUSE: Duration = Duration::from_millis(60);
 
-/// Uploads the files that appeared after the scan, by `upload`. Returns the deletions that are still
-/// right; if the directory keeps changing, there are none, and all are withheld.
+/// Uploads the files that appeared after the scan, by `upload`, and removes from `deletions` what must
+/// not be deleted. If the directory keeps changing, all of them are withheld. Returns the uploads that
+/// failed.
 ///
 /// An object to delete may be the only copy of a file that was moved while the directory was
 /// scanned.
 pub(super) fn recheck(
     context: &RunContext,
     snapshot: Option<Snapshot>,
-    mut deletions: Vec<Deletion>,
+    deletions: &mut Vec<Deletion>,
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
-    upload: impl Fn(Vec<Transfer>, &mut Report, &mut dyn FnMut(Event)),
-) -> Vec<Deletion> {
-    if deletions.is_empty() {
-        return deletions;
-    }
-    let Some(mut snapshot) = snapshot else {
-        report.withheld = deletions.len() as u64;
-        return Vec::new();
-    };
+    upload: impl Fn(Vec<Transfer>, &mut Report, &mut dyn FnMut(Event)) -> Vec<Failed>,
+) -> Vec<Failed> {
+    let mut failed = Vec::new();
     // Objects at and below a skipped path must not be overwritten.
     let skipped = ProtectedPaths::of_skipped(&report.skipped);
-    for round in 0..MAX_ROUNDS {
+    let rounds = if snapshot.is_some() { MAX_ROUNDS } else { 0 };
+    let mut snapshot = snapshot;
+    for round in 0..rounds {
         if round > 0 {
             context.cancel.sleep(ROUND_PAUSE);
         }
+        let Some(snapshot) = &mut snapshot else { break };
         let mut changes = match snapshot.update(context.file_pool, context.cancel) {
             Ok(changes) => changes,
             Err(error) => {
                 report.fail(error, on_event);
-                return Vec::new();
+                break;
             }
         };
         if changes.has_marker {
@@ -66,24 +64,26 @@ pub(super) fn recheck(
             let new: HashSet<&str> = changes.files.iter().map(|file| &*file.path).collect();
             deletions.retain(|deletion| !new.contains(&*deletion.path));
             drop(new);
-            let failed = report.failed;
             let transfer =
                 |file| Transfer { reason: Reason::Missing, file: Some(file), object: None };
-            upload(changes.files.into_iter().map(transfer).collect(), report, on_event);
+            let transfers = changes.files.into_iter().map(transfer).collect();
+            failed.extend(upload(transfers, report, on_event));
             if report.fatal.is_some() {
-                return Vec::new();
-            }
-            if report.failed > failed {
-                break;
+                return failed;
             }
         }
         if is_incomplete {
             break;
         }
         if changes.is_settled {
-            return deletions;
+            return failed;
         }
     }
-    report.withheld = deletions.len() as u64;
-    Vec::new()
+    let withheld = mem::take(deletions).into_iter().map(|deletion| Withheld {
+        deletion,
+        because_of: Box::default(),
+        reason: WithheldReason::DirectoryChanged,
+    });
+    report.withhold_with(withheld.collect(), on_event);
+    failed
 }

@@ -11,7 +11,10 @@ use crate::{
     model::{direction::Direction, etag::ETag},
     plan::Transfer,
     report::{Event, Report},
-    s3::{Client, ListedPart, OpenUpload, Payload, UploadedPart, parts::is_large},
+    s3::{
+        Checksum, Client, ContentDigest, ListedPart, OpenUpload, Payload, UploadedPart, base64,
+        parts::is_large,
+    },
     transfer::context::RunContext,
     worker_pool,
 };
@@ -141,6 +144,7 @@ impl StoredParts {
         if part.size != payload.len() || client.md5(&payload)? != md5 {
             return Ok(None);
         }
-        Ok(Some(UploadedPart { etag: part.etag.clone(), checksum: None }))
+        let digest = ContentDigest { algorithm: Checksum::None, value: base64(&md5) };
+        Ok(Some(UploadedPart { etag: part.etag.clone(), checksum: None, digest }))
     }
 }

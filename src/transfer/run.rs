@@ -3,14 +3,15 @@
 use std::time::Instant;
 
 use crate::{
+    local::Snapshot,
     model::{count::Count, direction::Direction},
-    plan::{Deletion, Plan, Transfer},
+    plan::{Deletion, Plan, Transfer, Untransferred, withhold},
     report::{Event, Report, Stage},
     s3::parts::{part_count, part_size},
     transfer::{
-        context::RunContext, delete, download::Downloader, leftovers, recheck,
-        resume::UnfinishedUploads, reuse::reuse, scheduler::Scheduler, steps::Steps,
-        upload::Uploader, worker,
+        context::RunContext, delete, download::Downloader, job::Failed, leftovers,
+        recheck::recheck, replace::replace_all, resume::UnfinishedUploads, reuse::reuse,
+        scheduler::Scheduler, steps::Steps, upload::Uploader, worker,
     },
     worker_pool,
 };
@@ -25,64 +26,87 @@ const MIN_WORKERS: usize = 16;
 pub(crate) fn run(context: &RunContext, mut plan: Plan, on_event: &mut dyn FnMut(Event)) -> Report {
     let start = Instant::now();
     let mut report = Report::new(plan.direction, plan.kept, plan.skipped);
+    let mut deletions = plan.deletions;
+    report.withhold(plan.withheld);
     if plan.direction == Direction::Restore {
         plan.transfers = reuse(context, &plan.leftovers, plan.transfers, &mut report, on_event);
     }
     leftovers::remove(context, &plan.leftovers, &mut report, on_event);
-    let failed_leftovers = report.failed;
-    match plan.direction {
-        Direction::Backup => upload_all(context, plan.transfers, &mut report, on_event),
+    let untransferred: Vec<Untransferred> = match plan.direction {
+        Direction::Backup => {
+            let backup = Backup { context, snapshot: plan.snapshot, margin: plan.margin };
+            backup.run(plan.transfers, &mut deletions, &mut report, on_event)
+        }
         Direction::Restore => {
             let steps = Downloader { context };
-            transfer_all(context, &steps, plan.transfers, &mut report, on_event);
+            let failed =
+                transfer_all(context, &steps, plan.transfers, false, &mut report, on_event);
+            failed.iter().map(Failed::untransferred).collect()
         }
-    }
+    };
     report.note_interruption(context.cancel);
     if report.fatal.is_none() {
-        if report.failed > failed_leftovers {
-            report.withheld = plan.deletions.len() as u64;
-        } else {
-            let mut deletions = plan.deletions;
-            if plan.direction == Direction::Backup {
-                let upload = |transfers, report: &mut Report, on_event: &mut dyn FnMut(Event)| {
-                    upload_all(context, transfers, report, on_event);
-                };
-                deletions = recheck::recheck(
-                    context,
-                    plan.snapshot,
-                    deletions,
-                    &mut report,
-                    on_event,
-                    upload,
-                );
-                report.note_interruption(context.cancel);
-            }
-            delete_all(context, &deletions, &mut report, on_event);
-        }
+        let (deletions, withheld) = withhold(deletions, &untransferred, plan.margin);
+        report.withhold_with(withheld, on_event);
+        delete_all(context, &deletions, &mut report, on_event);
     }
     report.elapsed = start.elapsed();
     report
 }
 
-fn upload_all(
-    context: &RunContext,
-    transfers: Vec<Transfer>,
-    report: &mut Report,
-    on_event: &mut dyn FnMut(Event),
-) {
-    let unfinished = UnfinishedUploads::find(context, &transfers, report, on_event);
-    transfer_all(context, &Uploader { context, unfinished }, transfers, report, on_event);
+/// The part of a backup before its deletions.
+struct Backup<'a> {
+    context: &'a RunContext<'a>,
+    snapshot: Option<Snapshot>,
+    margin: u64,
 }
 
+impl Backup<'_> {
+    /// Uploads files, and removes from `deletions` what must not be deleted any more. Returns the files
+    /// that were not uploaded.
+    fn run(
+        self,
+        transfers: Vec<Transfer>,
+        deletions: &mut Vec<Deletion>,
+        report: &mut Report,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Vec<Untransferred> {
+        let context = self.context;
+        let unfinished = UnfinishedUploads::find(context, &transfers, report, on_event);
+        let steps = Uploader { context, unfinished };
+        // Only an object that is to be deleted can be in the way of an upload.
+        let may_replace = !deletions.is_empty();
+        let upload = |transfers, report: &mut Report, on_event: &mut dyn FnMut(Event)| {
+            transfer_all(context, &steps, transfers, may_replace, report, on_event)
+        };
+        let mut failed = upload(transfers, report, on_event);
+        report.note_interruption(context.cancel);
+        if report.fatal.is_none() && may_replace {
+            failed.extend(recheck(context, self.snapshot, deletions, report, on_event, upload));
+            report.note_interruption(context.cancel);
+        }
+        if report.fatal.is_none() {
+            failed = replace_all(context, &steps, failed, deletions, self.margin, report, on_event);
+        }
+        let (untransferred, refusals): (Vec<_>, Vec<_>) =
+            failed.into_iter().map(|failed| (failed.untransferred(), failed.refusal)).unzip();
+        refusals.into_iter().flatten().for_each(|error| report.fail(error, on_event));
+        untransferred
+    }
+}
+
+/// Executes the transfers. Returns those that failed. With `defer_refusals`, the caller has to report
+/// the uploads that the store refused.
 fn transfer_all<S: Steps>(
     context: &RunContext,
     steps: &S,
     transfers: Vec<Transfer>,
+    defer_refusals: bool,
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
-) {
+) -> Vec<Failed> {
     if transfers.is_empty() {
-        return;
+        return Vec::new();
     }
     let (mut total, mut requests) = (Count::default(), 0_u64);
     for transfer in &transfers {
@@ -96,12 +120,17 @@ fn transfer_all<S: Steps>(
     context.client.start_phase(workers);
     on_event(Event::Stage(Stage::Transferring(total)));
     let mut scheduler = Scheduler::new(context, transfers, total, report, on_event);
+    if defer_refusals {
+        scheduler.defer_refusals();
+    }
     worker_pool::run(workers, &mut scheduler, &|job| worker::execute(context, steps, job));
+    let failed = scheduler.into_failed();
     let has_renamed = report.direction == Direction::Restore && report.transferred.entries > 0;
     if has_renamed && let Err(error) = context.flush() {
         // The content is on disk, but a power failure may undo renames.
         report.fatal.get_or_insert(error);
     }
+    failed
 }
 
 fn delete_all(

@@ -17,7 +17,7 @@ use crate::{
     s3::parts::is_large,
     transfer::{
         context::RunContext,
-        job::{Job, LargeId, Outcome, Unpublished},
+        job::{Failed, Job, LargeId, Outcome, Unpublished},
         large::LargeTransfer,
         steps::Transferred,
     },
@@ -79,6 +79,10 @@ pub(super) struct Scheduler<'a, H> {
     consecutive_failures: usize,
     /// Complete downloads that wait to be published.
     unpublished: Vec<Unpublished>,
+    /// The transfers that failed.
+    failed: Vec<Failed>,
+    /// Do not report uploads that the store refuses: they may be repeated.
+    defers_refusals: bool,
     report: &'a mut Report,
     on_event: &'a mut dyn FnMut(Event),
 }
@@ -111,9 +115,21 @@ impl<'a, H> Scheduler<'a, H> {
             bytes_in_flight: 0,
             consecutive_failures: 0,
             unpublished: Vec::new(),
+            failed: Vec::new(),
+            defers_refusals: false,
             report,
             on_event,
         }
+    }
+
+    /// Leaves it to the caller to report the uploads that the store refuses.
+    pub(super) fn defer_refusals(&mut self) {
+        self.defers_refusals = true;
+    }
+
+    /// The transfers that failed.
+    pub(super) fn into_failed(self) -> Vec<Failed> {
+        self.failed
     }
 
     fn is_stopping(&self) -> bool {
@@ -194,7 +210,7 @@ impl<'a, H> Scheduler<'a, H> {
             self.consecutive_failures = 0;
         }
         match result {
-            Ok(Transferred { complete: Some(complete), bytes, checked }) => {
+            Ok(Transferred { complete: Some(complete), bytes, checked, .. }) => {
                 self.unpublished.push(Unpublished { transfer, complete, bytes, checked });
                 let bytes: u64 = self.unpublished.iter().map(|file| file.bytes).sum();
                 if self.unpublished.len() >= MAX_BATCH_FILES || bytes >= MAX_BATCH_BYTES {
@@ -216,16 +232,20 @@ impl<'a, H> Scheduler<'a, H> {
     /// Records the final result of a transfer.
     fn record(&mut self, transfer: &Transfer, result: Result<Transferred>) {
         match result {
-            Ok(Transferred { bytes, checked, .. }) => {
-                self.report.transferred.add(bytes);
-                self.report.unchecked += u64::from(!checked);
-                (self.on_event)(Event::Transferred { path: transfer.path(), bytes });
-            }
+            Ok(transferred) => transferred.record(transfer.path(), self.report, self.on_event),
             Err(error) => {
                 let is_network = matches!(error.cause(), Cause::Network(_));
                 self.consecutive_failures =
                     if is_network { self.consecutive_failures + 1 } else { 0 };
-                self.report.fail(error.of_path(transfer.path()), self.on_event);
+                let error = error.of_path(transfer.path());
+                let (transfer, direction) = (transfer.clone(), self.direction);
+                let refusal = if self.defers_refusals && error.cause().is_refusal() {
+                    Some(error)
+                } else {
+                    self.report.fail(error, self.on_event);
+                    None
+                };
+                self.failed.push(Failed { transfer, direction, refusal });
             }
         }
         if self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES && self.report.fatal.is_none() {
@@ -389,7 +409,7 @@ mod tests {
     impl FakeSteps {
         fn result(path: &str, bytes: u64) -> Result<Transferred> {
             let error = || Error::new("download", path, Cause::Network("lost".to_owned()));
-            let transferred = Transferred { bytes, checked: true, complete: None };
+            let transferred = Transferred { bytes, checked: true, complete: None, grew: false };
             (!path.ends_with('7')).then_some(transferred).ok_or_else(error)
         }
     }

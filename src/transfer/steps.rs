@@ -4,6 +4,7 @@ use crate::{
     error::Result,
     local::{Complete, ParentCache},
     plan::Transfer,
+    report::{Event, Report},
 };
 
 /// The steps of transferring an object. Worker threads execute them.
@@ -41,4 +42,20 @@ pub(super) struct Transferred {
     pub checked: bool,
     /// The temporary file of a download that still has to be renamed.
     pub complete: Option<Complete>,
+    /// The file grew while it was uploaded. The object has the content up to its earlier size.
+    pub grew: bool,
+}
+
+impl Transferred {
+    /// Records the final result of a transfer.
+    pub(super) fn record(&self, path: &str, report: &mut Report, on_event: &mut dyn FnMut(Event)) {
+        let Transferred { bytes, checked, grew, .. } = *self;
+        report.transferred.add(bytes);
+        report.unchecked += u64::from(!checked);
+        on_event(Event::Transferred { path, bytes });
+        if grew {
+            report.grew += 1;
+            on_event(Event::Grew { path, bytes });
+        }
+    }
 }

@@ -4,11 +4,12 @@
 //! its checksum, and once to send it. If it changes in between, the server refuses it. A later
 //! change, before the end of the upload, needs a check afterwards: the object is then newer than the
 //! change, and no later run would see the difference.
-//! A small file that changed is uploaded again at once.
+//! A small file that changed is uploaded again at once. A file that only [grew](growth) is stored with
+//! the size that it had when it was opened.
 
 use std::{
     fs::File,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::fs::FileExt,
     path::Path,
     sync::{Mutex, PoisonError, atomic::Ordering},
@@ -17,15 +18,16 @@ use std::{
 
 use crate::{
     error::{Cause, Error, Result},
-    local::{FileState, ParentCache},
+    local::{FileState, HIDDEN_CONTENT, ParentCache, has_hidden_content},
     model::{entry, time::Timestamp},
     plan::Transfer,
     s3::{
-        Payload, UploadedPart,
+        ContentDigest, Payload, UploadedPart,
         parts::{part_count, part_range, part_size},
     },
     transfer::{
         context::RunContext,
+        growth,
         resume::{StoredParts, UnfinishedUploads},
         steps::{Steps, Transferred},
     },
@@ -72,12 +74,24 @@ impl Steps for Uploader<'_> {
         let mut attempts = 0;
         loop {
             let (file, state) = self.open(transfer).map_err(fail)?;
-            if self.put(transfer, &file, state)? {
+            if let Some(digest) = self.put(transfer, &file, state)? {
                 let end = Timestamp::from(SystemTime::now());
-                let now = self.open(transfer).map_err(fail)?.1;
-                if now == state {
+                let (now_file, now) = self.open(transfer).map_err(fail)?;
+                // A file that was emptied before it grew gets time to become complete.
+                let may_grow = growth::may_be_a_log(transfer, state) || attempts >= MAX_ATTEMPTS;
+                let grew = now != state
+                    && may_grow
+                    && growth::is_same_and_larger(&file, state, &now_file, now)
+                        .map_err(|error| fail(error.into()))?
+                    && growth::is_unchanged(
+                        self.context.client,
+                        [(Payload::File { file: &file, offset: 0, len: state.size }, &digest)],
+                    )
+                    .map_err(fail)?;
+                if now == state || grew {
                     self.context.bytes_done.fetch_add(state.size, Ordering::Relaxed);
-                    return Ok(Transferred { bytes: state.size, checked: true, complete: None });
+                    let bytes = state.size;
+                    return Ok(Transferred { bytes, checked: true, complete: None, grew });
                 }
                 // The file keeps changing. A change after `end` is newer than the object, so the
                 // next run will see it.
@@ -141,21 +155,29 @@ impl Steps for Uploader<'_> {
 
     fn complete(&self, upload: &MultipartUpload) -> Result<Transferred> {
         let fail = |cause| Error::new("upload", upload.transfer.path(), cause);
-        if FileState::of(&upload.file).map_err(|error| fail(error.into()))? != upload.state {
-            return Err(fail(Cause::FILE_CHANGED));
-        }
         let parts: Option<Vec<UploadedPart>> = {
             let parts = upload.parts.lock().unwrap_or_else(PoisonError::into_inner);
             parts.iter().cloned().collect()
         };
         let parts = parts.ok_or_else(|| fail(Cause::Malformed("a part is missing".to_owned())))?;
         let size = upload.state.size;
-        self.context.client.complete_upload(&upload.key, &upload.upload_id, &parts, size)?;
-        // The file may have changed, or another may have been renamed to its path.
-        if self.open(&upload.transfer).map_err(fail)?.1 != upload.state {
+        let now = FileState::of(&upload.file).map_err(|error| fail(error.into()))?;
+        let mut grew = now != upload.state;
+        if grew && !self.only_grew(upload, &upload.file, now, Some(&parts)).map_err(fail)? {
             return Err(fail(Cause::FILE_CHANGED));
         }
-        Ok(Transferred { bytes: size, checked: true, complete: None })
+        self.context.client.complete_upload(&upload.key, &upload.upload_id, &parts, size)?;
+        // The file may have changed, or another may have been renamed to its path. If its first bytes
+        // were already read again, they were right when the object was made, so once is enough.
+        let (file, now) = self.open(&upload.transfer).map_err(fail)?;
+        if now != upload.state {
+            let parts = (!grew).then_some(&parts[..]);
+            grew = true;
+            if !self.only_grew(upload, &file, now, parts).map_err(fail)? {
+                return Err(fail(Cause::FILE_CHANGED));
+            }
+        }
+        Ok(Transferred { bytes: size, checked: true, complete: None, grew })
     }
 
     fn abort(&self, upload: &MultipartUpload) -> Result<()> {
@@ -169,27 +191,60 @@ impl Uploader<'_> {
         Ok(self.context.root.read(source)?)
     }
 
-    /// Uploads a file in one request. Returns `false` if the file changed while it was read, so
-    /// that nothing was stored.
-    fn put(&self, transfer: &Transfer, file: &File, state: FileState) -> Result<bool> {
+    /// Whether the file of a multipart upload is `now` and only grew. Reads the parts again, if they
+    /// are given.
+    fn only_grew(
+        &self,
+        upload: &MultipartUpload,
+        now: &File,
+        state: FileState,
+        parts: Option<&[UploadedPart]>,
+    ) -> Result<bool, Cause> {
+        let MultipartUpload { transfer, file, state: opened, part_size, .. } = upload;
+        let sent = parts.unwrap_or_default().iter().zip(0..).map(|(part, index)| {
+            let range = part_range(opened.size, *part_size, index);
+            let len = range.end - range.start;
+            (Payload::File { file, offset: range.start, len }, &part.digest)
+        });
+        Ok(growth::may_be_a_log(transfer, *opened)
+            && growth::is_same_and_larger(file, *opened, now, state)?
+            && growth::is_unchanged(self.context.client, sent)?)
+    }
+
+    /// Uploads the first `state.size` bytes of a file in one request. Returns `None` if these changed
+    /// while they were read, so that nothing was stored.
+    fn put(
+        &self,
+        transfer: &Transfer,
+        file: &File,
+        state: FileState,
+    ) -> Result<Option<ContentDigest>> {
         let client = self.context.client;
         let key = self.context.key(transfer.path());
         if state.size > MAX_BYTES_IN_MEMORY {
             let payload = Payload::File { file, offset: 0, len: state.size };
             return match client.put(&key, payload) {
-                Err(error) if matches!(error.cause(), Cause::Changed(_)) => Ok(false),
-                other => other.map(|()| true),
+                Err(error) if matches!(error.cause(), Cause::Changed(_)) => Ok(None),
+                other => other.map(Some),
             };
         }
         let fail = |error| Error::new("upload", transfer.path(), Cause::from(error));
         let mut body = vec![0; usize::try_from(state.size).unwrap_or(0)];
         match file.read_exact_at(&mut body, 0) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
             other => other.map_err(fail)?,
         }
-        if FileState::of(file).map_err(fail)? != state {
-            return Ok(false);
+        let now = FileState::of(file).map_err(fail)?;
+        if now == state && state.size == 0 && has_hidden_content(file).map_err(fail)? {
+            return Err(fail(io::Error::other(HIDDEN_CONTENT)));
         }
-        client.put(&key, Payload::Bytes(&body)).map(|()| true)
+        if now != state {
+            let mut again = vec![0; body.len()];
+            let is_read = file.read_exact_at(&mut again, 0).is_ok();
+            if now.size <= state.size || !is_read || again != body {
+                return Ok(None);
+            }
+        }
+        client.put(&key, Payload::Bytes(&body)).map(Some)
     }
 }

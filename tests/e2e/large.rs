@@ -55,12 +55,13 @@ fn every_checksum_algorithm_works_for_parts() {
 fn failed_multipart_upload_is_aborted_and_the_rest_is_stored() {
     let world = world();
     world.store().put("old/small", b"small");
+    world.store().put("gone", b"kept while an upload fails");
     world.store().fault(Fault::on("UploadPart").part(3).status(500, "InternalError"));
     let run = world.expect(2, BACKUP);
     run.assert_says("upload large: the server responded with 500 InternalError");
     run.assert_says("1 uploaded");
     run.assert_says("1 deletions were withheld");
-    assert_eq!(world.store().keys(), ["old/small", "small"]);
+    assert_eq!(world.store().keys(), ["gone", "small"]);
     assert!(world.store().uploads().is_empty());
 
     world.store().clear_faults();

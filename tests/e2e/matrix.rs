@@ -28,7 +28,9 @@ enum Outcome {
     Success,
     /// Exit code 1: nothing is changed.
     NoChange(&'static str),
-    /// Exit code 2: only this entry fails. If it was to be transferred, the deletions are withheld.
+    /// Exit code 2: only this entry fails. If it was to be downloaded, the deletions are withheld,
+    /// because all entries are in one directory. The target of an upload has an object of its name,
+    /// so the deletions are made.
     EntryFails(&'static str),
     /// As `EntryFails`, and a multipart upload remains that could not be aborted.
     UploadRemains(&'static str),
@@ -578,6 +580,7 @@ fn is_expected_target(
         let is_old = found.get(key) == before.get(key);
         let is_new = found.get(key) == source.get(key);
         let is_withheld = is_deletion(key) && !is_deletion(request.key);
+        let may_be_copy = is_withheld && request.command == Restore;
         match outcome {
             Success => is_new,
             NoChange(_) => is_old,
@@ -586,7 +589,7 @@ fn is_expected_target(
             EntryFails(_) | UploadRemains(_) if key == request.key && request.command == Backup => {
                 is_old || is_new
             }
-            EntryFails(_) | UploadRemains(_) if key == request.key || is_withheld => is_old,
+            EntryFails(_) | UploadRemains(_) if key == request.key || may_be_copy => is_old,
             EntryFails(_) | UploadRemains(_) => is_new,
             RunFails(_) | Unreachable(_) if key == request.key || is_withheld => is_old,
             RunFails(_) | Unreachable(_) => is_old || is_new,

@@ -19,7 +19,7 @@ use crate::{
 const BACKUP: &str = "backup src BUCKET --yes --part-size 5MiB --workers 2";
 
 /// A world in which a backup was killed after the store had received some parts of `large`.
-fn killed() -> World {
+pub fn killed() -> World {
     let world = World::in_process();
     world.write("src/large", noise(1, 22 << 20));
     let hits = world.store().fault(Fault::on("UploadPart").skip(3).delay(Duration::from_secs(60)));

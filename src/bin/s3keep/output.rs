@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use s3keep::{
     Cleanup, Direction, Error, Escaped, Event, Plan, Report, Skipped, Stage, UnfinishedRestore,
-    Verification,
+    Verification, Withheld, WithheldReason,
 };
 use serde_json::json;
 
@@ -101,6 +101,11 @@ impl Printer {
                 || json!({"type": "delete", "path": &*deletion.path, "size": size}),
             );
         }
+        for withheld in &plan.withheld {
+            let size = ByteSize(withheld.deletion.size);
+            let text = format_args!("{:8}  {:7}  {size:>10}  {withheld}", "withheld", "");
+            self.line(text, || withheld_json(withheld));
+        }
         for path in &plan.leftovers {
             self.line(
                 format_args!("{:8}  {:7}  {:>10}  {}", "sweep", "", "", Escaped(path)),
@@ -110,7 +115,7 @@ impl Printer {
         self.unfinished(&plan.unfinished);
         self.skipped(&plan.skipped);
         let transferred = plan.transferred();
-        let text = format!(
+        let mut text = format!(
             "{} to {verb} ({}), {} to delete, {} unchanged ({}), {} skipped",
             transferred.entries,
             ByteSize(transferred.bytes),
@@ -119,9 +124,13 @@ impl Printer {
             ByteSize(plan.kept.bytes),
             plan.skipped.len(),
         );
+        if !plan.withheld.is_empty() {
+            text += &format!("; {} deletions withheld", plan.withheld.len());
+        }
         self.line(text, || json!({
             "type": "plan", "direction": direction(plan.direction), "transfer": transferred,
             "delete": plan.deletions.len(), "unchanged": plan.kept, "skipped": plan.skipped.len(),
+            "withheld": plan.withheld.len(),
         }));
         self.output.quiet = quiet;
         self.flush();
@@ -183,6 +192,11 @@ impl Printer {
             Event::Progress(progress) => self.progress.set_position(progress.done.bytes),
             Event::Skipped(skipped) => self.skipped(std::slice::from_ref(skipped)),
             Event::Failed(error) => self.failure(error),
+            Event::Withheld(withheld) if self.output.json => {
+                self.line("", || withheld_json(withheld));
+            }
+            Event::Warning(text) => self.warning_event(text),
+            Event::Grew { path, bytes } => self.grew(path, bytes),
             _ => {}
         }
     }
@@ -221,13 +235,49 @@ impl Printer {
         self.warn(&error.to_string());
     }
 
+    fn withheld(&mut self, report: &Report) {
+        let mut text = format!(
+            "{} deletions were withheld because not everything was transferred",
+            report.withheld
+        );
+        let all = &report.withheld_deletions;
+        for reason in [
+            WithheldReason::MayBeCopy,
+            WithheldReason::MayBeMoved,
+            WithheldReason::Conflict,
+            WithheldReason::DirectoryChanged,
+        ] {
+            let count = all.iter().filter(|withheld| withheld.reason == reason).count();
+            if let Some(example) = all.iter().find(|withheld| withheld.reason == reason) {
+                text += &format!("\n  {count}: for example {example}");
+            }
+        }
+        self.warn(&text);
+    }
+
+    fn warning_event(&mut self, text: &str) {
+        if self.output.json {
+            self.line("", || json!({"type": "warning", "message": text}));
+        }
+        self.warning(text);
+    }
+
+    fn grew(&mut self, path: &str, bytes: u64) {
+        if self.output.json {
+            self.line("", || json!({"type": "grew", "path": path, "size": bytes}));
+        } else if !self.output.quiet {
+            self.warn(&format!(
+                "{} grew while it was read: its first {} are stored, the next backup uploads it again",
+                Escaped(path),
+                ByteSize(bytes)
+            ));
+        }
+    }
+
     pub fn report(&mut self, report: &Report) {
         self.progress.finish_and_clear();
         if report.withheld > 0 {
-            self.warn(&format!(
-                "{} deletions were withheld because not everything was transferred",
-                report.withheld
-            ));
+            self.withheld(report);
         }
         if let Some(marker) = &report.unfinished {
             let marker = marker.display().to_string();
@@ -257,6 +307,9 @@ impl Printer {
         if report.unchecked > 0 {
             text += &format!("; {} could not be verified by a checksum", report.unchecked);
         }
+        if report.grew > 0 {
+            text += &format!("; {} grew while read", report.grew);
+        }
         self.line(text, || {
             json!({
                 "type": "summary", "direction": direction(report.direction),
@@ -264,6 +317,7 @@ impl Printer {
                 "unchanged": report.kept, "skipped": report.skipped.len(),
                 "failed": report.failed, "withheld": report.withheld, "reused": report.reused,
                 "unchecked": report.unchecked,
+                "grew": report.grew,
                 "ended_by": report.fatal.as_ref().map(Error::to_string),
                 "marker": report.unfinished.as_ref().map(|marker| marker.to_string_lossy()),
                 "seconds": report.elapsed.as_secs_f64(), "exit_code": report.exit_code(),
@@ -330,6 +384,21 @@ impl Printer {
 /// Prints a line to standard error. A closed pipe is not an error.
 pub fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "s3keep: {text}");
+}
+
+fn withheld_json(withheld: &Withheld) -> serde_json::Value {
+    let Withheld { deletion, because_of, reason } = withheld;
+    let reason = match reason {
+        WithheldReason::Conflict => "conflict",
+        WithheldReason::MayBeCopy => "may be copy",
+        WithheldReason::MayBeMoved => "may be moved",
+        WithheldReason::DirectoryChanged => "directory changed",
+        _ => "other",
+    };
+    json!({
+        "type": "withheld", "path": &*deletion.path, "size": deletion.size,
+        "because_of": &**because_of, "reason": reason,
+    })
 }
 
 fn verb(direction: Direction) -> &'static str {

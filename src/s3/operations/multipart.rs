@@ -70,7 +70,7 @@ impl Client {
         let query = [("partNumber", number.as_str()), ("uploadId", upload_id)];
         self.retry("upload", key, || {
             let mut request = S3Request::new("PUT", Some(key)).query(&query);
-            self.attach_content(&mut request, payload)?;
+            let digest = self.attach_content(&mut request, payload)?;
             let response = self.send(&request)?;
             let etag = response.header("etag").map(str::to_owned);
             response.drain()?;
@@ -80,7 +80,8 @@ impl Client {
             // compute a composite checksum.
             let header = self.checksum.header().filter(|_| !self.checksum.spans_parts());
             let checksum = request.headers.into_iter().find(|(name, _)| Some(*name) == header);
-            Ok(UploadedPart { etag, checksum: checksum.map(|(_, value)| (self.checksum, value)) })
+            let checksum = checksum.map(|(_, value)| (self.checksum, value));
+            Ok(UploadedPart { etag, checksum, digest })
         })
     }
 

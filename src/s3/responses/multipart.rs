@@ -7,7 +7,7 @@ use crate::{
     error::Cause,
     model::time::Timestamp,
     s3::{
-        checksum::Checksum,
+        checksum::{Checksum, ContentDigest},
         responses::{error::check_success, url_encoding::decode},
     },
 };
@@ -40,6 +40,8 @@ pub(crate) struct UploadedPart {
     pub etag: String,
     /// The checksum, if CompleteMultipartUpload has to repeat it.
     pub checksum: Option<(Checksum, String)>,
+    /// The digest of the content that was sent, or that the server was found to have.
+    pub digest: ContentDigest,
 }
 
 /// A part of an open upload that the server has.

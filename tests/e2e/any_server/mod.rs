@@ -2,6 +2,7 @@
 
 mod aws;
 pub mod command_line;
+mod conflicts;
 mod guards;
 mod local;
 mod names;

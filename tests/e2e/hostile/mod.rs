@@ -7,6 +7,7 @@
 mod command;
 mod deep_trees;
 mod disk;
+mod hidden_content;
 mod keys;
 mod links;
 mod permissions;

@@ -8,11 +8,15 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use crate::{
     hostile::{command::with_environment_of, watch::tree_of},
-    support::{Run, World, files, run, store::Fault},
+    support::{
+        Run, World, files, run,
+        store::{Fault, Object},
+    },
 };
 
 /// Runs s3keep as a user other than root, because root ignores permissions.
@@ -70,45 +74,80 @@ impl Unprivileged<'_> {
 }
 
 #[test]
-fn unreadable_file_is_a_named_failure() {
+fn unreadable_file_is_skipped_and_named() {
     let world = World::in_process();
     let user = Unprivileged::in_world(&world);
-    for name in ["private", "private and known", "fine"] {
+    for name in ["private", "private and known", "d/private", "fine"] {
         world.write(&format!("tree/{name}"), "content");
     }
     world.store().put("private and known", b"an older version");
-    world.store().put("gone", b"gone");
+    world.store().put("private and known/below", b"kept");
+    // Only the first of these may be a copy of `private`, and the last of `d/private`.
+    let minute = Duration::from_secs(60);
+    let (earlier, later) = (world.store().now() - minute, world.store().now() + minute);
+    for (key, body, time) in [
+        ("gone", "gone", earlier),
+        ("stored later", "gone", later),
+        ("e/elsewhere", "gone", earlier),
+        ("e/same size later", "CONTENT", later),
+        ("e/same size", "CONTENT", earlier),
+    ] {
+        world.store().put_object(key, Object::new(body).last_modified(time));
+    }
     user.own("tree");
-    user.set_mode("tree/private", 0o000);
-    user.set_mode("tree/private and known", 0o000);
-    let done = user.expect(2, "backup tree BUCKET --yes");
-    done.assert_says("upload private: Permission denied");
-    done.assert_says("upload private and known: Permission denied");
-    done.assert_says("1 uploaded");
-    done.assert_says("1 deletions were withheld");
-    assert_eq!(world.store().keys(), ["fine", "gone", "private and known"]);
+    for name in ["private", "private and known", "d/private"] {
+        user.set_mode(&format!("tree/{name}"), 0o000);
+    }
+    for line in ["backup tree BUCKET --mock", "backup tree BUCKET --yes"] {
+        let done = user.expect(2, line);
+        for name in ["private", "private and known", "d/private"] {
+            done.assert_says(&format!("skipped: {name}: it cannot be read: Permission denied"));
+        }
+        done.assert_says("1 to upload (7 B), 3 to delete");
+        done.assert_says("3 deletions withheld");
+        done.assert_says("gone: it may be the only copy of private, which was not transferred");
+    }
+    let json = user.expect(2, "backup tree BUCKET --mock --json");
+    json.assert_says("\"withheld\":3");
+    json.assert_says(
+        r#"{"because_of":"private","path":"gone","reason":"may be copy","size":4,"type":"withheld"}"#,
+    );
+    let kept = ["e/same size", "fine", "gone", "private and known", "private and known/below"];
+    assert_eq!(world.store().keys(), kept);
     assert_eq!(world.store().get("private and known").unwrap().body, "an older version");
+    user.expect(2, "backup tree BUCKET --yes").assert_says("3 deletions were withheld");
+    user.expect(2, "backup tree BUCKET --yes --no-delete").assert_says("0 deleted");
 
     world.store().put("private", b"CONTENT");
     user.expect(2, "verify tree BUCKET").assert_says("read private: Permission denied");
-    user.set_mode("tree/private", 0o644);
-    user.set_mode("tree/private and known", 0o600);
-    user.expect(0, "backup tree BUCKET --yes --checksum").assert_says("1 deleted");
-    user.expect(0, "verify tree BUCKET").assert_says("3 the same");
+    // A file that is kept is not read, so it is not skipped.
+    for name in ["private", "private and known", "d/private"] {
+        user.set_mode(&format!("tree/{name}"), 0o600);
+    }
+    user.expect(0, "backup tree BUCKET --yes --checksum").assert_says("3 deleted");
+    user.expect(0, "verify tree BUCKET").assert_says("4 the same");
+    user.set_mode("tree/private", 0o000);
+    user.expect(0, "backup tree BUCKET --mock").assert_nothing_to_do();
+    user.expect(2, "backup tree BUCKET --mock --checksum").assert_says("skipped: private: ");
 }
 
 #[test]
 fn unreadable_directory_protects_its_objects() {
-    // 0444 allows the names to be read, but not the metadata of the entries.
-    for mode in [0o000, 0o111, 0o444] {
+    // 0444 allows the names to be read, but not the metadata of the entries. So nobody knows when a
+    // file was last moved to `locked/sub`.
+    for (mode, deleted) in [(0o000, 2), (0o111, 2), (0o444, 0)] {
         let world = World::in_process();
         let user = Unprivileged::in_world(&world);
         world.write("tree/fine", "fine");
         world.write("tree/locked/file", "file");
         world.write("tree/locked/sub/file", "file");
         let protected = ["locked/file", "locked/sub/file", "locked/sub/more/file"];
-        for key in protected.into_iter().chain(["locked-not", "gone", "locked.too"]) {
+        for key in protected.into_iter().chain(["gone"]) {
             world.store().put(key, b"object");
+        }
+        let later = world.store().now() + Duration::from_secs(60);
+        for key in ["locked-not", "locked.too"] {
+            world.store().put_object(key, Object::new("object").last_modified(later));
         }
         user.own("tree");
         user.set_mode("tree/locked", mode);
@@ -116,15 +155,23 @@ fn unreadable_directory_protects_its_objects() {
         done.assert_says("skipped: locked");
         done.assert_says("it cannot be read: Permission denied");
         done.assert_says("1 uploaded");
-        done.assert_says("3 deleted");
-        let mut kept = vec!["fine"];
+        done.assert_says(&format!("{deleted} deleted"));
+        // The file may have been moved to the directory.
+        done.assert_says(&format!("{} deletions were withheld", 3 - deleted));
+        done.assert_says("gone: its file may have been moved to locked");
+        let mut kept = vec!["fine", "gone"];
         kept.extend(protected);
+        if deleted == 0 {
+            kept.splice(2..2, ["locked-not", "locked.too"]);
+        }
         assert_eq!(world.store().keys(), kept, "{mode:o}");
         user.expect(2, "verify tree BUCKET").assert_says("skipped: locked");
 
-        // A restore changes nothing there either.
+        // A restore changes nothing there either. It knows all objects, so it deletes elsewhere.
+        for key in ["fine", "gone", "locked-not", "locked.too"] {
+            world.store().remove(key);
+        }
         world.store().put("new", b"new");
-        world.store().remove("fine");
         let done = user.expect(2, "restore BUCKET tree --yes --allow-unrelated");
         done.assert_says("skipped: locked");
         done.assert_says("1 downloaded");
@@ -158,12 +205,13 @@ fn directory_without_write_permission_keeps_its_files() {
     let leftover = "delete temporary file ro/.s3keep-0123456789abcdef.part: Permission denied";
     done.assert_says(leftover);
     done.assert_says("2 downloaded");
-    done.assert_says("2 deletions were withheld");
+    // `rw/gone` can't be a copy of what was not restored: no failed object has its size.
+    done.assert_says("1 deleted");
+    done.assert_says("1 deletions were withheld");
     let left = [
         ("ro/.s3keep-0123456789abcdef.part", "of a killed run"),
         ("ro/gone", "gone"),
         ("ro/old", "the old version"),
-        ("rw/gone", "gone"),
         ("rw/new", "object"),
         ("rw/read-only", "object"),
     ];
@@ -174,6 +222,7 @@ fn directory_without_write_permission_keeps_its_files() {
     for key in ["ro/old", "ro/new", "ro/sub/new"] {
         world.store().remove(key);
     }
+    world.write("tree/rw/gone", "gone");
     let done = user.expect(2, line);
     done.assert_says(leftover);
     done.assert_says("delete ro/gone: Permission denied");

@@ -35,7 +35,8 @@ fn download_does_not_follow_a_directory_swapped_for_a_symlink() {
         world.store().put("d/sub/3", b"evil");
         world.store().put("else", b"fine");
         world.write("tree/d/2", "older");
-        world.write("tree/only here", "kept, because transfers fail");
+        // It is as large as `d/2`, so it may be the only copy of it.
+        world.write("tree/only here", "kept");
         for name in ["1", "2", "sub/3"] {
             world.write(&format!("outside/{name}"), "precious");
         }
@@ -103,7 +104,8 @@ fn restore_of_a_moved_directory_is_completed_by_the_next_run() {
             world.store().put(key, body);
         }
         world.write("tree/d/05", "older");
-        world.write("tree/only here", "kept, because transfers fail");
+        // It is as large as `d/large`, so it may be the only copy of it.
+        world.write("tree/only here", noise(41, 6 << 20));
         world.write("outside/file", "precious");
         let assert_outside_untouched = || {
             let mut outside = files(&world.path("outside"));

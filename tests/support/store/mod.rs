@@ -274,6 +274,11 @@ impl Store {
         self.state().min_part_size = size;
     }
 
+    /// Sets whether the store refuses a key above or below another one, like a file system.
+    pub fn set_rejects_conflicts(&self, on: bool) {
+        self.state().rejects_conflicts = on;
+    }
+
     /// Sets whether an upload without a checksum gets a CRC64NVME. Default: true, like S3.
     ///
     /// Other stores keep no checksum for such an upload.

@@ -32,6 +32,7 @@ pub(super) struct State {
     pub list_order: ListOrder,
     pub min_part_size: usize,
     pub default_checksum: bool,
+    pub rejects_conflicts: bool,
     pub uploads_created: u64,
     pub log: Log,
     pub faults: Faults,
@@ -118,6 +119,7 @@ impl State {
             list_order: ListOrder::Bytes,
             min_part_size: MIN_PART_SIZE,
             default_checksum: true,
+            rejects_conflicts: false,
             uploads_created: 0,
             log: Log::default(),
             faults: Faults::default(),
@@ -140,6 +142,18 @@ impl State {
     pub fn object(&mut self, bucket: &str, key: &str) -> S3Result<Object> {
         let missing = || s3_error!(NoSuchKey, "The specified key does not exist.");
         self.bucket(bucket)?.objects.get(key).cloned().ok_or_else(missing)
+    }
+
+    /// Returns an error if the store rejects conflicts, and another key is above or below this one.
+    pub fn check_conflict(&mut self, bucket: &str, key: &str) -> S3Result<()> {
+        let is_below =
+            |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+        let rejects = self.rejects_conflicts;
+        let mut keys = self.bucket(bucket)?.objects.keys();
+        if rejects && keys.any(|other| is_below(other, key) || is_below(key, other)) {
+            return Err(s3_error!(InvalidRequest, "A file or directory is in the way."));
+        }
+        Ok(())
     }
 
     pub fn upload(&mut self, bucket: &str, key: &str, id: &str) -> S3Result<&mut Upload> {

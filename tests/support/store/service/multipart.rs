@@ -137,6 +137,7 @@ pub(super) fn complete(
     let mut state = store.state();
     // Another request may have completed or aborted the upload meanwhile.
     state.upload(&input.bucket, &input.key, &input.upload_id)?;
+    state.check_conflict(&input.bucket, &input.key)?;
     let bucket = state.bucket(&input.bucket)?;
     let existing = bucket.objects.get(&input.key);
     check_write(existing, input.if_match.as_ref(), input.if_none_match.as_ref())?;

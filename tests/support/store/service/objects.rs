@@ -42,6 +42,7 @@ pub(super) async fn put(
         metadata: input.metadata.unwrap_or_default().into_iter().collect(),
     };
 
+    state.check_conflict(&input.bucket, &input.key)?;
     let objects = &mut state.bucket(&input.bucket)?.objects;
     let existing = objects.get(&input.key);
     check_write(existing, input.if_match.as_ref(), input.if_none_match.as_ref())?;
