@@ -15,9 +15,14 @@ use crate::{
     model::{
         direction::Direction,
         entry::File,
+        paths::is_under,
         skip::{SkipReason, Skipped},
     },
-    plan::{actions::Transfer, plan::Plan, rule::Reason},
+    plan::{
+        actions::{Deletion, Transfer},
+        plan::Plan,
+        rule::Reason,
+    },
 };
 
 /// The objects that the markers of unfinished restores list.
@@ -116,6 +121,12 @@ impl Plan {
             let path = &*deletion.path;
             let below_link = || links.directories.covering(path).and(any_marker);
             !skip(path, incomplete.marker_of(path).or_else(below_link))
+        });
+        // A directory that loses no object needs no guard.
+        self.emptied.retain_mut(|(dir, objects)| {
+            let is_below = |deletion: &&Deletion| is_under(&deletion.path, dir);
+            *objects = self.deletions.iter().filter(is_below).count() as u64;
+            *objects > 0
         });
         self.complete();
     }

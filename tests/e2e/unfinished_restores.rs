@@ -602,3 +602,23 @@ fn temporary_file_of_a_running_restore_is_not_reused() {
     assert!(markers(&world.path("dir")).is_empty());
     assert_eq!(files(&world.path("dir")).len(), 4);
 }
+
+#[test]
+fn guard_of_emptied_directories_ignores_protected_objects() {
+    let world = World::in_process();
+    for n in 0..30 {
+        world.store().put(&format!("sub/deep/{n}"), b"object");
+    }
+    world.store().put("kept", b"kept");
+    world.write("dir/kept", "kept");
+    world.store().put("gone", b"gone");
+    kill_restore(&world, "restore BUCKET/sub dir/sub --yes", "sub/deep/0");
+    fs::create_dir_all(world.path("dir/sub/deep")).unwrap();
+    for entry in fs::read_dir(world.path("dir/sub/deep")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    world.expect(2, "backup dir BUCKET --yes").assert_says("1 deleted");
+    assert_eq!(world.store().keys().len(), 31);
+    world.expect(3, "backup dir BUCKET --yes --accept-incomplete").assert_says("--allow-empty");
+    assert_eq!(markers(&world.path("dir")).len(), 1);
+}
