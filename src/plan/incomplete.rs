@@ -15,7 +15,7 @@ use crate::{
     model::{
         direction::Direction,
         entry::File,
-        paths::is_under,
+        paths::{is_under, tree_order},
         skip::{SkipReason, Skipped},
     },
     plan::{
@@ -125,7 +125,10 @@ impl Plan {
         // A directory that loses no object needs no guard.
         self.emptied.retain_mut(|(dir, objects)| {
             let is_below = |deletion: &&Deletion| is_under(&deletion.path, dir);
-            *objects = self.deletions.iter().filter(is_below).count() as u64;
+            // Both are in tree order.
+            let is_before = |deletion: &Deletion| tree_order(&deletion.path, dir).is_le();
+            let first = self.deletions.partition_point(is_before);
+            *objects = self.deletions[first..].iter().take_while(is_below).count() as u64;
             *objects > 0
         });
         self.complete();
