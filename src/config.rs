@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     model::{bucket_url::BucketUrl, links::Links},
     plan::Guards,
+    record::RecordScope,
     s3::{
         Access, Checksum,
         options::ClientOptions,
@@ -34,6 +35,15 @@ pub struct Config {
     /// In a backup, the directory counts as it is, even if a restore into it has not finished: its
     /// missing files are deleted from the bucket. The run removes the markers of such restores.
     pub accept_incomplete: bool,
+    /// Decide without ctime, for directories whose ctimes change although contents do not. A change
+    /// that keeps the size and the mtime is then not detected.
+    pub ignore_ctime: bool,
+    /// The file of the record: which files and objects were last known to have the same content.
+    /// Without it, more files are read, and less is detected: see the [guide](crate::guide).
+    ///
+    /// The file and its directory are created. It belongs to one directory and one bucket or prefix:
+    /// see [`record_file_name`](Config::record_file_name).
+    pub record: Option<PathBuf>,
     /// The limits that refuse a dangerous plan.
     pub guards: Guards,
     /// How objects are transferred.
@@ -52,9 +62,22 @@ impl Config {
             by_content: false,
             no_delete: false,
             accept_incomplete: false,
+            ignore_ctime: false,
+            record: None,
             guards: Guards::default(),
             transfer,
         }
+    }
+
+    /// A file name for the record that no other endpoint, bucket, prefix or directory has.
+    ///
+    /// The command keeps its records below such names in `~/.cache/s3keep`.
+    pub fn record_file_name(&self) -> String {
+        self.record_scope().file_name()
+    }
+
+    pub(crate) fn record_scope(&self) -> RecordScope {
+        RecordScope::new(self.access.endpoint.as_deref(), &self.bucket, &self.dir)
     }
 
     /// Rejects settings that cannot work.

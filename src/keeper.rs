@@ -12,17 +12,22 @@ use std::{
 use crate::{
     cancel::Cancel,
     config::Config,
-    content,
+    content::{self, Comparer},
     error::{Error, Result},
     local::{self, FoundMarker, Root, Scan, Snapshot},
-    model::direction::Direction,
-    plan::{self, Incomplete, Plan, PlanScope, UnfinishedRestore, rule::Policy},
+    model::{count::Count, direction::Direction},
+    plan::{self, Incomplete, Plan, PlanScope, Transfer, UnfinishedRestore, rule::Policy},
+    record::{Facts, Location, Record},
     remote::{self, Listing},
     report::{Event, Report, Stage},
     s3::Client,
     transfer,
     verify::{Verification, Verifier},
 };
+
+/// A plan that reads more files or bytes only because of ctime says so.
+const MANY_FILES: u64 = 1_000;
+const MANY_BYTES: u64 = 1 << 30;
 
 /// Keeps one directory in one bucket.
 ///
@@ -70,13 +75,15 @@ impl Keeper {
         let (mut scan, listing) = self.look_at_both_sides(Some(direction), on_event)?;
         let snapshot = self.snapshot(direction, &mut scan, &listing);
         let markers = mem::take(&mut scan.markers);
+        let record = self.load_record(on_event);
         let policy = Policy {
             now: SystemTime::now().into(),
             margin: self.client.clock_margin(),
             by_content: self.config.by_content,
             no_delete: self.config.no_delete,
+            ignore_ctime: self.config.ignore_ctime,
         };
-        let mut plan = plan::build(direction, scan, listing, &policy);
+        let mut plan = plan::build(direction, scan, listing, record, &policy);
         plan.scope = Some(self.scope());
         plan.snapshot = snapshot;
         let incomplete = self.find_unfinished_restores(&mut plan, &markers)?;
@@ -90,18 +97,67 @@ impl Keeper {
             });
         }
         if !plan.undecided.is_empty() {
-            let bytes = plan.undecided.iter().map(|pair| pair.size(direction)).sum();
-            let entries = plan.undecided.len() as u64;
-            on_event(Event::Stage(Stage::Comparing { entries, bytes }));
-            let root = Root::open(&self.config.dir)?;
-            let part_size = self.config.transfer.part_size;
-            plan.decide_undecided(|pairs| {
-                content::compare_contents(&self.file_pool, &root, pairs, part_size, &self.cancel)
-            });
-            self.cancel.check()?;
+            self.compare_contents(&mut plan, &policy, on_event)?;
         }
         plan.skip_unrestored(&incomplete);
         Ok(plan)
+    }
+
+    /// Decides the undecided pairs of a plan.
+    fn compare_contents(
+        &self,
+        plan: &mut Plan,
+        policy: &Policy,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        let Count { entries, bytes } = plan.only_ctime;
+        if entries > MANY_FILES || bytes > MANY_BYTES {
+            on_event(Event::Warning(&format!(
+                "reading {entries} files ({bytes} bytes) only because their ctimes changed, as \
+                 chmod, chown and hard links do; --ignore-ctime decides without ctime"
+            )));
+        }
+        let bytes = plan.undecided.iter().map(|pair| pair.size(plan.direction)).sum();
+        let entries = plan.undecided.len() as u64;
+        on_event(Event::Stage(Stage::Comparing { entries, bytes }));
+        let facts = Facts::new(self.config.record.is_some());
+        let comparer = Comparer {
+            direction: plan.direction,
+            policy,
+            file_pool: &self.file_pool,
+            root: &Root::open(&self.config.dir)?,
+            client: &self.client,
+            bucket: &self.config.bucket,
+            part_size: self.config.transfer.part_size,
+            workers: self.config.transfer.workers,
+            cancel: &self.cancel,
+            facts: &facts,
+        };
+        let compare = |pairs: &[Transfer]| comparer.compare_contents(pairs);
+        let compared = self.client.with_cancel_watchdog(|| plan.decide_undecided(compare));
+        plan.record.learn(facts.into_vec());
+        compared
+    }
+
+    fn load_record(&self, on_event: &mut dyn FnMut(Event)) -> Record {
+        let Some(path) = &self.config.record else { return Record::empty() };
+        let (record, why) = Record::load(Location(path), &self.config.record_scope());
+        if let Some(why) = why {
+            on_event(Event::Warning(&why));
+        }
+        record
+    }
+
+    /// Writes the record of a run. A failure costs only time in the next run.
+    fn save_record(&self, record: Record, on_event: &mut dyn FnMut(Event)) {
+        let Some(path) = &self.config.record else { return };
+        if let Err(error) = record.save(Location(path), &self.config.record_scope()) {
+            let path = path.display();
+            on_event(Event::Warning(&format!(
+                "the record {path} could not be written: {error}; the next run reads more files; \
+                 --no-record does without"
+            )));
+        }
     }
 
     /// Checks that the guards of the configuration allow `plan`.
@@ -139,15 +195,18 @@ impl Keeper {
         if let Some(warning) = &warning {
             on_event(Event::Warning(warning));
         }
+        let facts = Facts::new(self.config.record.is_some());
         let context = transfer::RunContext {
             config: &self.config,
             client: &self.client,
             root: &root,
             file_pool: &self.file_pool,
             cancel: &self.cancel,
+            facts: &facts,
             bytes_done: AtomicU64::new(0),
             known_markers: plan.known_markers(),
         };
+        let mut record = mem::replace(&mut plan.record, Record::empty());
         let mut markers = transfer::Markers::begin(&context, &mut plan)?;
         let mut report = self.client.with_cancel_watchdog(|| {
             transfer::run(&context, plan, &mut |event| {
@@ -156,6 +215,13 @@ impl Keeper {
             })
         });
         markers.finish(&mut report, on_event);
+        let facts = facts.into_vec();
+        if let Some(latest) = facts.iter().map(|fact| fact.state.changed).max() {
+            // A file that changes after this run has another ctime than the one recorded.
+            local::wait_for_next_tick(latest, &self.cancel);
+        }
+        record.learn(facts);
+        self.save_record(record, on_event);
         Ok(report)
     }
 
@@ -280,7 +346,15 @@ impl Keeper {
             };
             scan_error.map_or(listing, Err)
         })?;
-        Ok((scanned.into_inner().flatten().unwrap_or_default(), listing))
+        let mut scan = scanned.into_inner().flatten().unwrap_or_default();
+        let mut listing = listing;
+        if let Some(record) = &config.record {
+            // A record below the directory is no part of it: every run would change it.
+            let is_record = Location(record).is_record(&config.dir);
+            scan.files.retain(|file| !is_record(&file.path));
+            listing.objects.retain(|object| !is_record(&object.path));
+        }
+        Ok((scan, listing))
     }
 }
 

@@ -53,6 +53,7 @@ mod keeper;
 mod local;
 mod model;
 mod plan;
+mod record;
 mod remote;
 mod report;
 mod s3;

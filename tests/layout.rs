@@ -43,6 +43,7 @@ const ORDER: &[&str] = &[
     "transfer/restore_marker",
     "transfer/worker",
     "transfer/publish",
+    "transfer/learn",
     "transfer/context",
     "transfer/job",
     "transfer/steps",
@@ -69,6 +70,7 @@ const ORDER: &[&str] = &[
     // Planning: pure functions.
     "plan/mod",
     "plan/guards",
+    "plan/doubt",
     "plan/build",
     "plan/incomplete",
     "plan/merge",
@@ -98,6 +100,7 @@ const ORDER: &[&str] = &[
     "local/directory_times",
     "local/links",
     "local/temporary",
+    "local/reading",
     "local/parent",
     "local/hidden_content",
     "local/permission",
@@ -105,6 +108,13 @@ const ORDER: &[&str] = &[
     "local/file_state",
     "local/flush",
     "local/platform",
+    // The record: what was last known to be the same.
+    "record/mod",
+    "record/record",
+    "record/facts",
+    "record/location",
+    "record/format",
+    "record/entry",
     // The S3 client.
     "s3/mod",
     "s3/operations/mod",

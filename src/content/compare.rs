@@ -1,15 +1,19 @@
 //! Comparing a local file with the proof of an object's content.
 
-use std::{fs::File as OpenFile, io};
+use std::{fs::File as OpenFile, io, time::SystemTime};
 
 use crate::{
     cancel::Cancel,
     content::{multipart_etag, proof::Proof},
     error::{Cause, Error, Result},
-    local::{FileState, HIDDEN_CONTENT, Root, has_hidden_content},
+    local::{FileState, HIDDEN_CONTENT, Preparation, Prepared, Root, has_hidden_content},
     model::entry::File,
+    record::RecordedState,
     s3::Payload,
 };
+
+/// So often a file is compared while its attributes keep changing.
+const MAX_COMPARISONS: u32 = 3;
 
 /// The result of comparing a file with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,39 @@ pub(crate) fn compare_scanned(
         .map_err(|cause| Error::new("read", &*file.path, cause))?;
     check_unchanged(file, &open)?;
     Ok(comparison)
+}
+
+/// Compares a scanned file with `proof`. Returns also the state of the file, if it may be recorded.
+///
+/// It is an error if the file changed since the scan, other than in its attributes.
+pub(crate) fn compare_for_record(
+    root: &Root,
+    file: &File,
+    proof: &Proof,
+    part_size: u64,
+    preparation: Preparation,
+    cancel: &Cancel,
+) -> Result<(Comparison, Option<RecordedState>)> {
+    let fail = |cause| Error::new("read", &*file.path, cause);
+    for _ in 0..MAX_COMPARISONS {
+        let open = open(root, file)?;
+        let Prepared { mut state, is_settled } =
+            preparation.prepare(&open, cancel).map_err(|error| fail(error.into()))?;
+        let comparison = compare(&open, file.size, proof, part_size, cancel).map_err(fail)?;
+        check_unchanged(file, &open)?;
+        let after = RecordedState::of(&open).map_err(|error| fail(error.into()))?;
+        if after != state {
+            // Its ctime changed: perhaps only attributes did.
+            continue;
+        }
+        if file.target.is_some() && state.changed <= file.changed {
+            // The ctime of a link may be later than that of its target.
+            state.changed = file.changed;
+        }
+        let is_settled = is_settled && state.is_settled(SystemTime::now().into());
+        return Ok((comparison, is_settled.then_some(state)));
+    }
+    Err(fail(Cause::FILE_CHANGED))
 }
 
 /// Opens a scanned file.

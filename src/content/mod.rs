@@ -14,5 +14,5 @@ pub(crate) use identify::identify;
 pub(crate) use part_sums::PartSums;
 pub(crate) use proof::Proof;
 pub(crate) use sink::CompareSink;
-pub(crate) use undecided::compare_contents;
+pub(crate) use undecided::Comparer;
 pub(crate) use unreadable::find_unreadable;

@@ -1,37 +1,192 @@
-//! Undecided pairs: size and time cannot decide, so the file is compared with the object's ETag. Only
-//! local files are read.
+//! Undecided pairs: size, times and record cannot decide, so the contents are compared.
+//!
+//! 1. Each file is read and compared with the ETag of its object. This costs no request.
+//! 2. An ETag that does not match may only look like an MD5, and that of an upload in parts depends on
+//!    the part size. So each file that does not match is compared with the checksum that the store
+//!    keeps, which costs one HEAD.
+
+use std::cell::RefCell;
 
 use rayon::prelude::*;
 
 use crate::{
     cancel::Cancel,
     content::{
-        compare::{Comparison, compare_scanned},
+        compare::{Comparison, compare_for_record},
         proof::Proof,
     },
-    local::Root,
-    plan::{Reason, Transfer},
+    error::{Cause, Error, Result},
+    local::{Preparation, Root},
+    model::{
+        bucket_url::BucketUrl,
+        direction::Direction,
+        entry::{File, Object},
+        etag::ETag,
+    },
+    plan::{
+        Reason, Transfer,
+        rule::{Policy, decide_without_comparison},
+    },
+    record::{Facts, Recorded, RecordedState},
+    s3::Client,
+    worker_pool,
 };
 
-/// For each undecided pair, why it has to be transferred, or `None` if the contents are the same.
-///
-/// A pair whose comparison is inconclusive or fails is transferred.
-pub(crate) fn compare_contents(
-    pool: &rayon::ThreadPool,
-    root: &Root,
-    undecided: &[Transfer],
-    part_size: u64,
-    cancel: &Cancel,
-) -> Vec<Option<Reason>> {
-    let reason = |pair: &Transfer| {
-        let (Some(file), Some(object)) = (&pair.file, &pair.object) else {
-            return Some(Reason::Doubt);
+/// After this many requests in a row that failed because of the network, the run gives up.
+const MAX_NETWORK_FAILURES: u32 = 100;
+
+/// Compares the contents of undecided pairs.
+pub(crate) struct Comparer<'a> {
+    pub direction: Direction,
+    pub policy: &'a Policy,
+    pub file_pool: &'a rayon::ThreadPool,
+    pub root: &'a Root,
+    pub client: &'a Client,
+    pub bucket: &'a BucketUrl,
+    pub part_size: u64,
+    /// The most requests in flight.
+    pub workers: usize,
+    pub cancel: &'a Cancel,
+    /// Receives the pairs that have the same content.
+    pub facts: &'a Facts,
+}
+
+/// The outcome of comparing one pair.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Compared(Comparison, Option<RecordedState>),
+    /// The file could not be read.
+    Failed,
+}
+
+impl Comparer<'_> {
+    /// For each pair, why it has to be transferred, or `None` if it is kept.
+    ///
+    /// # Errors
+    /// A request failed with a fatal error, or the run was cancelled.
+    pub(crate) fn compare_contents(&self, undecided: &[Transfer]) -> Result<Vec<Option<Reason>>> {
+        let files = undecided.iter().filter_map(|pair| pair.file.as_ref());
+        let preparation = self.root.prepare_reading(files);
+        let compare = |pair: &Transfer| match (&pair.file, &pair.object) {
+            (Some(file), Some(object)) => {
+                self.compare(file, &Proof::of_etag(&object.etag), preparation)
+            }
+            _ => Outcome::Failed,
         };
-        match compare_scanned(root, file, &Proof::of_etag(&object.etag), part_size, cancel) {
-            Ok(Comparison::Same) => None,
-            Ok(Comparison::Different) => Some(Reason::Content),
-            Ok(Comparison::Unknown) | Err(_) => Some(Reason::Doubt),
+        let mut outcomes: Vec<Outcome> =
+            self.file_pool.install(|| undecided.par_iter().map(compare).collect());
+        self.cancel.check()?;
+        self.compare_by_checksums(undecided, &mut outcomes, preparation)?;
+        self.cancel.check()?;
+        let reason = |(pair, outcome): (&Transfer, Outcome)| {
+            let (Some(file), Some(object)) = (&pair.file, &pair.object) else {
+                return Some(Reason::Doubt);
+            };
+            match outcome {
+                Outcome::Compared(Comparison::Same, state) => {
+                    self.learn(object, state);
+                    None
+                }
+                Outcome::Compared(Comparison::Different, _) => Some(Reason::Content),
+                Outcome::Compared(Comparison::Unknown, _) => {
+                    decide_without_comparison(self.direction, file, object, self.policy)
+                }
+                Outcome::Failed => Some(Reason::Doubt),
+            }
+        };
+        Ok(undecided.iter().zip(outcomes).map(reason).collect())
+    }
+
+    fn compare(&self, file: &File, proof: &Proof, preparation: Preparation) -> Outcome {
+        let (part_size, cancel) = (self.part_size, self.cancel);
+        match compare_for_record(self.root, file, proof, part_size, preparation, cancel) {
+            // Two empty contents are equal, whatever the ETag is.
+            Ok((_, state)) if file.size == 0 => Outcome::Compared(Comparison::Same, state),
+            Ok((comparison, state)) => Outcome::Compared(comparison, state),
+            Err(_) => Outcome::Failed,
         }
-    };
-    pool.install(|| undecided.par_iter().map(reason).collect())
+    }
+
+    /// Compares the files that their ETags do not prove to be the same with the checksums of the store.
+    fn compare_by_checksums(
+        &self,
+        undecided: &[Transfer],
+        outcomes: &mut [Outcome],
+        preparation: Preparation,
+    ) -> Result<()> {
+        let is_unproven = |outcome: &Outcome| {
+            matches!(outcome, Outcome::Compared(Comparison::Different | Comparison::Unknown, _))
+        };
+        let unproven: Vec<(usize, &File, &Object, Outcome)> = undecided
+            .iter()
+            .zip(&*outcomes)
+            .enumerate()
+            .filter(|(_, (_, outcome))| is_unproven(outcome))
+            .filter_map(|(n, (pair, outcome))| {
+                Some((n, pair.file.as_ref()?, pair.object.as_ref()?, *outcome))
+            })
+            .collect();
+        if unproven.is_empty() {
+            return Ok(());
+        }
+        let fatal: RefCell<Option<Error>> = RefCell::new(None);
+        let mut network_failures = 0;
+        let workers = self.workers.min(unproven.len());
+        self.client.start_phase(workers);
+        let limit = || self.client.limit();
+        let compare = |(n, file, object, outcome): (usize, &File, &Object, Outcome)| {
+            (n, self.compare_by_checksum(file, object, outcome, preparation))
+        };
+        let pairs = unproven
+            .into_iter()
+            .take_while(|_| !self.cancel.is_cancelled() && fatal.borrow().is_none());
+        worker_pool::for_each(workers, &limit, pairs, &compare, |(n, result)| match result {
+            Ok(outcome) => {
+                outcomes[n] = outcome;
+                network_failures = 0;
+            }
+            Err(error) => {
+                network_failures += u32::from(matches!(error.cause(), Cause::Network(_)));
+                if error.is_fatal() || network_failures >= MAX_NETWORK_FAILURES {
+                    fatal.borrow_mut().get_or_insert(error);
+                }
+                // Otherwise, the permission may be missing. What the ETag said remains.
+            }
+        });
+        fatal.into_inner().map_or(Ok(()), Err)
+    }
+
+    fn compare_by_checksum(
+        &self,
+        file: &File,
+        object: &Object,
+        by_etag: Outcome,
+        preparation: Preparation,
+    ) -> Result<Outcome> {
+        let head = self.client.head(&self.bucket.key(&object.path))?;
+        let is_other_version =
+            object.etag != ETag::None && head.etag != ETag::None && head.etag != object.etag;
+        if is_other_version {
+            // It was replaced after the listing.
+            return Ok(Outcome::Compared(Comparison::Unknown, None));
+        }
+        Ok(match (Proof::of_head(&head), by_etag) {
+            (proof @ Proof::Checksum(..), _) => self.compare(file, &proof, preparation),
+            // The ETag that did not match is not an MD5.
+            (Proof::None, _) => Outcome::Compared(Comparison::Unknown, None),
+            (Proof::Md5(_) | Proof::Parts(..), outcome) if object.etag != ETag::None => outcome,
+            (proof @ (Proof::Md5(_) | Proof::Parts(..)), _) => {
+                self.compare(file, &proof, preparation)
+            }
+        })
+    }
+
+    fn learn(&self, object: &Object, state: Option<RecordedState>) {
+        if let Some(state) = state
+            && object.etag != ETag::None
+        {
+            let (path, etag) = (object.path.clone(), object.etag.clone());
+            self.facts.add(Recorded { path, state, etag });
+        }
+    }
 }

@@ -46,6 +46,13 @@ pub enum Refusal {
         /// outermost ones: an empty directory may contain others.
         directories: Vec<(String, u64)>,
     },
+    /// The run would transfer much only because contents could not be compared.
+    TooMuchDoubt {
+        /// The number of entries whose contents could not be compared.
+        doubtful: u64,
+        /// The number of paths that both sides have.
+        pairs: u64,
+    },
     /// Some keys are too long. All of them are listed.
     KeysTooLong(Vec<String>),
     /// The question was not answered with yes.
@@ -98,6 +105,12 @@ impl fmt::Display for Refusal {
                      on purpose, use --allow-empty, or keep the objects with --no-delete",
                 )
             }
+            Refusal::TooMuchDoubt { doubtful, pairs } => write!(
+                f,
+                "the contents of {doubtful} of {pairs} files could not be compared with their \
+                 objects, and all of these would be transferred; check with verify whether they \
+                 differ, or use --allow-doubt"
+            ),
             Refusal::KeysTooLong(keys) => {
                 let count = keys.len();
                 write!(

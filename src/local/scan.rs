@@ -304,15 +304,31 @@ impl<'a> Walk<'a> {
             Ok(LinkTarget::Directory { real }) => self.link_to_directory(dir, path, real),
             Ok(LinkTarget::File { real, metadata }) => {
                 let hops = links::hops(self.root, link);
+                let changed = self.link_changed(link, &hops);
                 if !hops.is_empty() {
                     let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
                     let link: &str = &path;
                     found.through.extend(hops.into_iter().map(|hop| (link.into(), hop.into())));
                 }
-                self.file(dir, path, real, &metadata)
+                let mut entry = self.file(dir, path, real, &metadata);
+                if let Entry::File(file) = &mut entry {
+                    file.changed = file.changed.max(changed);
+                }
+                entry
             }
             Err(error) => unreadable(path, &error),
         }
+    }
+
+    /// The time at which a link, or one that it leads through, was last changed.
+    fn link_changed(&self, link: &Path, hops: &[PathBuf]) -> Timestamp {
+        let links = hops.iter().map(|hop| self.root.join(hop)).chain([link.to_owned()]);
+        // One that disappeared counts as changed.
+        let changed = |link: PathBuf| match link.symlink_metadata() {
+            Ok(metadata) => FileState::changed(&metadata),
+            Err(_) => Timestamp::from_nanos(i64::MAX),
+        };
+        links.map(changed).max().unwrap_or(Timestamp::from_nanos(i64::MIN))
     }
 
     fn link_to_directory(&self, dir: &Directory, path: String, real: PathBuf) -> Entry {

@@ -16,6 +16,7 @@ pub struct File {
     /// The time of the last modification (mtime).
     pub modified: Timestamp,
     /// The time of the last change of the content or the attributes (ctime). Programs cannot set it.
+    /// For a symlink: the later of its own and that of its target.
     pub changed: Timestamp,
     /// If `path` is or passes through a symlink: the real path of the file below the directory.
     pub target: Option<Box<Path>>,

@@ -21,11 +21,18 @@ use crate::{
         rule::{Decision, Policy, Reason, decide},
         withheld::{Needs, Untransferred},
     },
+    record::{Known, Record},
     remote::Listing,
 };
 
-/// Plans a run in `direction`, given the entries of both sides.
-pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: &Policy) -> Plan {
+/// Plans a run in `direction`, given the entries of both sides and the record.
+pub(crate) fn build(
+    direction: Direction,
+    scan: Scan,
+    listing: Listing,
+    record: Record,
+    policy: &Policy,
+) -> Plan {
     let (source_entries, target_entries) = match direction {
         Direction::Backup => (scan.files.len(), listing.objects.len()),
         Direction::Restore => (listing.objects.len(), scan.files.len()),
@@ -47,6 +54,9 @@ pub(crate) fn build(direction: Direction, scan: Scan, listing: Listing, policy: 
         unrestored: Vec::new(),
         undecided: Vec::new(),
         margin: policy.margin,
+        record,
+        only_ctime: Count::default(),
+        pairs: 0,
         source_entries,
         target_entries,
         snapshot: None,
@@ -190,14 +200,30 @@ impl Plan {
     }
 
     fn add_pair(&mut self, file: File, object: Object, policy: &Policy) {
-        match decide(self.direction, &file, &object, policy) {
+        self.pairs += 1;
+        let known = self.record.compare(&file, &object, policy.ignore_ctime);
+        let decision = decide(self.direction, &file, &object, known, policy);
+        if known != Known::Nothing && !matches!(decision, Decision::Transfer(_)) {
+            // Also if something changed: what the entry says remains true, and a comparison does not
+            // replace the entry of a file that changed just now.
+            self.record.keep();
+        }
+        match decision {
             Decision::Keep => self.keep(file, object),
             Decision::Transfer(reason) => self.transfer(reason, Some(file), Some(object)),
-            Decision::CompareContents => self.undecided.push(Transfer {
-                reason: Reason::Doubt,
-                file: Some(file),
-                object: Some(object),
-            }),
+            Decision::CompareContents => {
+                let without_ctime = Policy { ignore_ctime: true, ..*policy };
+                let known = self.record.compare(&file, &object, true);
+                let decision = decide(self.direction, &file, &object, known, &without_ctime);
+                if decision == Decision::Keep {
+                    self.only_ctime.add(file.size);
+                }
+                self.undecided.push(Transfer {
+                    reason: Reason::Doubt,
+                    file: Some(file),
+                    object: Some(object),
+                });
+            }
         }
     }
 }
@@ -230,6 +256,7 @@ mod tests {
         margin: S.unsigned_abs(),
         by_content: false,
         no_delete: false,
+        ignore_ctime: false,
     };
 
     struct Sides {
@@ -259,7 +286,9 @@ mod tests {
             let dirs = self.dirs.iter().map(|dir| Box::from(*dir)).collect();
             let scan = Scan { files: self.files, dirs, skipped: self.local, ..Scan::default() };
             let listing = Listing { objects: self.objects, skipped: self.remote };
-            let plan = build(direction, scan, listing, &POLICY);
+            let mut plan = build(direction, scan, listing, Record::empty(), &POLICY);
+            // The contents are the same wherever they are compared.
+            plan.decide_undecided(|pairs| Ok(vec![None; pairs.len()])).unwrap();
             (
                 plan.transfers.iter().map(|transfer| transfer.path().to_owned()).collect(),
                 plan.deletions.iter().map(|deletion| deletion.path.to_string()).collect(),
@@ -333,7 +362,7 @@ mod tests {
                 ..Scan::default()
             };
             let listing = || Listing { objects: objects.clone(), skipped: Vec::new() };
-            let plan = build(Direction::Backup, scan(), listing(), &POLICY);
+            let plan = build(Direction::Backup, scan(), listing(), Record::empty(), &POLICY);
             let deletions = plan.deletions.iter().map(|deletion| &*deletion.path);
             let deletions: Vec<&str> = deletions.filter(|path| *path != "known").collect();
             assert_eq!(deletions, remaining, "{case}");
@@ -342,10 +371,10 @@ mod tests {
             assert_eq!(withheld, 2 - remaining.len(), "{case}");
 
             let policy = Policy { no_delete: true, ..POLICY };
-            let plan = build(Direction::Backup, scan(), listing(), &policy);
+            let plan = build(Direction::Backup, scan(), listing(), Record::empty(), &policy);
             assert!(plan.deletions.is_empty() && plan.withheld.is_empty(), "{case}");
             // A restore knows all objects.
-            let plan = build(Direction::Restore, scan(), listing(), &POLICY);
+            let plan = build(Direction::Restore, scan(), listing(), Record::empty(), &POLICY);
             assert!(plan.withheld.is_empty(), "{case}");
         }
     }
@@ -354,10 +383,6 @@ mod tests {
     fn link_is_kept_only_together_with_its_target() {
         let link = |files: &[&str], objects: &[&str]| {
             let mut both = sides(files, objects);
-            // Not a whole second: an original rather than a restored copy.
-            both.files
-                .iter_mut()
-                .for_each(|file| file.modified = Timestamp::from_nanos(10 * S + 1));
             both.files[0].target = Some(Path::new("f").into());
             both.plan(Direction::Restore)
         };
@@ -366,7 +391,6 @@ mod tests {
         assert_eq!(link(&["l", "f"], &["l"]), (owned(&["l"]), owned(&["f"]), owned(&[])));
         // The target is replaced.
         let mut both = sides(&["l", "f"], &["l", "f"]);
-        both.files.iter_mut().for_each(|file| file.modified = Timestamp::from_nanos(10 * S + 1));
         both.files[0].target = Some(Path::new("f").into());
         both.files[1].size = 2;
         assert_eq!(both.plan(Direction::Restore).0, owned(&["f", "l"]));

@@ -40,6 +40,8 @@ pub struct Guards {
     pub allow_unrelated: bool,
     /// How much a run may delete. The default is up to 100 entries, or up to half of the target.
     pub max_delete: Option<MaxDelete>,
+    /// Allow a run that transfers much only because contents could not be compared.
+    pub allow_doubt: bool,
 }
 
 impl Plan {
@@ -57,6 +59,7 @@ impl Plan {
         if !too_long.is_empty() {
             return Err(Refusal::KeysTooLong(too_long));
         }
+        self.check_doubt(guards.allow_doubt)?;
         let target_entries = self.target_entries as u64;
         let deletions = self.deletions.len() as u64;
         if deletions == 0 {
@@ -98,6 +101,7 @@ mod tests {
         local::Scan,
         model::{direction::Direction, entry::Object, etag::ETag, time::Timestamp},
         plan::{build::build, rule::Policy},
+        record::Record,
         remote::Listing,
     };
 
@@ -106,6 +110,7 @@ mod tests {
         margin: 1_000_000_000,
         by_content: false,
         no_delete: false,
+        ignore_ctime: false,
     };
 
     fn check(plan: &Plan, guards: &Guards) -> Result<(), Refusal> {
@@ -123,7 +128,8 @@ mod tests {
             };
             let objects = (0..deletions).map(object).collect();
             let listing = Listing { objects, skipped: Vec::new() };
-            let mut plan = build(Direction::Backup, Scan::default(), listing, &POLICY);
+            let mut plan =
+                build(Direction::Backup, Scan::default(), listing, Record::empty(), &POLICY);
             (plan.source_entries, plan.target_entries) = (source, target);
             plan
         };
@@ -160,7 +166,7 @@ mod tests {
         };
         let listing = Listing { objects: Vec::new(), skipped: vec![long("d")] };
         let scan = Scan { skipped: vec![long("b"), long("c")], ..Scan::default() };
-        let plan = build(Direction::Backup, scan, listing, &POLICY);
+        let plan = build(Direction::Backup, scan, listing, Record::empty(), &POLICY);
         let refusal = check(&plan, &Guards::default());
         assert_eq!(refusal, Err(Refusal::KeysTooLong(["b", "c", "d"].map(str::to_owned).into())));
     }

@@ -6,6 +6,7 @@
 
 mod actions;
 mod build;
+mod doubt;
 mod emptied;
 mod guards;
 mod incomplete;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    error::Result,
     local::Snapshot,
     model::{
         bucket_url::BucketUrl,
@@ -22,6 +23,7 @@ use crate::{
         protected::ProtectedPaths,
         rule::Reason,
     },
+    record::Record,
 };
 
 /// A restore that has not finished, known from its marker: see [`Plan::unfinished`].
@@ -65,6 +67,12 @@ pub struct Plan {
     pub(crate) undecided: Vec<Transfer>,
     /// The margin within which two times may be equal, in nanoseconds.
     pub(crate) margin: u64,
+    /// What the record knew, and what planning added. The run adds the rest.
+    pub(crate) record: Record,
+    /// The pairs that only need a comparison because of their ctimes.
+    pub(crate) only_ctime: Count,
+    /// The number of paths that both sides have.
+    pub(super) pairs: u64,
     pub(crate) source_entries: usize,
     pub(crate) target_entries: usize,
     /// The state of the directory that a backup was planned for. `None` if nothing is deleted.
@@ -116,10 +124,10 @@ impl Plan {
     /// if the contents are the same.
     pub(crate) fn decide_undecided(
         &mut self,
-        compare: impl FnOnce(&[Transfer]) -> Vec<Option<Reason>>,
-    ) {
+        compare: impl FnOnce(&[Transfer]) -> Result<Vec<Option<Reason>>>,
+    ) -> Result<()> {
         let undecided = mem::take(&mut self.undecided);
-        let reasons = compare(&undecided);
+        let reasons = compare(&undecided)?;
         for (pair, reason) in undecided.into_iter().zip(reasons) {
             match (reason, pair.file, pair.object) {
                 (None, Some(file), Some(object)) => self.keep(file, object),
@@ -129,6 +137,7 @@ impl Plan {
             }
         }
         self.complete();
+        Ok(())
     }
 
     pub(super) fn transfer(&mut self, reason: Reason, file: Option<File>, object: Option<Object>) {

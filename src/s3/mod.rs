@@ -32,7 +32,7 @@ pub use checksum::Checksum;
 pub(crate) use checksum::{ContentDigest, Hasher, base64, md5_of_md5s};
 pub(crate) use client::Client;
 pub use env::Env;
-pub(crate) use operations::{Head, ListFrom, MAX_DELETE_BATCH, Sink};
+pub(crate) use operations::{Head, ListFrom, MAX_DELETE_BATCH, Sink, Stored};
 pub(crate) use payload::Payload;
 pub(crate) use responses::{
     listing::Listed,

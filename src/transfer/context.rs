@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     local::Root,
+    record::Facts,
     s3::Client,
 };
 
@@ -18,6 +19,8 @@ pub(crate) struct RunContext<'a> {
     /// Reads local files in parallel.
     pub file_pool: &'a rayon::ThreadPool,
     pub cancel: &'a Cancel,
+    /// What the run learns for the record.
+    pub facts: &'a Facts,
     /// The number of bytes transferred so far, those of unfinished transfers included.
     pub bytes_done: AtomicU64,
     /// The names of the restore markers that the plan of a backup takes into account.

@@ -42,6 +42,7 @@ mod download;
 mod growth;
 mod job;
 mod large;
+mod learn;
 mod leftovers;
 mod publish;
 mod recheck;

@@ -7,6 +7,7 @@ use crate::{
     transfer::{
         context::RunContext,
         job::{TransferResults, Unpublished},
+        learn,
         steps::Transferred,
     },
 };
@@ -51,6 +52,8 @@ fn rename_batch(context: &RunContext, batch: Vec<Unpublished>) -> TransferResult
                 *result = Err(fail(transfer.path(), cause));
             }
         }
+        let renamed = results[first..].iter().filter(|(_, result)| result.is_ok());
+        renamed.for_each(|(transfer, _)| learn::downloaded(context, transfer, &mut cache));
     }
     results
 }

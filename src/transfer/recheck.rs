@@ -5,6 +5,7 @@ use std::{collections::HashSet, mem, time::Duration};
 use crate::{
     local::Snapshot,
     plan::{Deletion, Reason, Transfer, Withheld, WithheldReason, protected::ProtectedPaths},
+    record::Location,
     report::{Event, Report},
     transfer::{context::RunContext, job::Failed},
 };
@@ -32,6 +33,9 @@ pub(super) fn recheck(
     upload: impl Fn(Vec<Transfer>, &mut Report, &mut dyn FnMut(Event)) -> Vec<Failed>,
 ) -> Vec<Failed> {
     let mut failed = Vec::new();
+    let record = context.config.record.as_deref();
+    let is_below_root = record.map(|path| Location(path).is_record(&context.config.dir));
+    let is_record = |path: &str| is_below_root.as_ref().is_some_and(|is_record| is_record(path));
     // Objects at and below a skipped path must not be overwritten.
     let skipped = ProtectedPaths::of_skipped(&report.skipped);
     let rounds = if snapshot.is_some() { MAX_ROUNDS } else { 0 };
@@ -52,6 +56,7 @@ pub(super) fn recheck(
             // What appears now may come from that restore, and be older than its object.
             break;
         }
+        changes.files.retain(|file| !is_record(&file.path));
         let hides_content = changes.skipped.iter().any(|skipped| skipped.reason.hides_content());
         let count = changes.files.len();
         changes.files.retain(|file| skipped.covering(&file.path).is_none());

@@ -73,7 +73,9 @@ impl Backup<'_> {
     ) -> Vec<Untransferred> {
         let context = self.context;
         let unfinished = UnfinishedUploads::find(context, &transfers, report, on_event);
-        let steps = Uploader { context, unfinished };
+        let files = transfers.iter().filter_map(|transfer| transfer.file.as_ref());
+        let preparation = context.root.prepare_reading(files);
+        let steps = Uploader { context, unfinished, preparation };
         // Only an object that is to be deleted can be in the way of an upload.
         let may_replace = !deletions.is_empty();
         let upload = |transfers, report: &mut Report, on_event: &mut dyn FnMut(Event)| {

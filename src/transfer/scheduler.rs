@@ -397,6 +397,7 @@ mod tests {
         local::{ParentCache, Root},
         model::{entry::Object, etag::ETag, time::Timestamp},
         plan::Reason,
+        record::Facts,
         s3::{Access, AccessOptions, Client, Env, ListFrom},
         transfer::{steps::Steps, worker},
     };
@@ -496,6 +497,7 @@ mod tests {
                 root: &root,
                 file_pool: &file_pool,
                 cancel: &cancel,
+                facts: &Facts::new(false),
                 bytes_done: AtomicU64::new(0),
                 known_markers: HashSet::new(),
             };

@@ -18,16 +18,17 @@ use std::{
 
 use crate::{
     error::{Cause, Error, Result},
-    local::{FileState, HIDDEN_CONTENT, ParentCache, has_hidden_content},
+    local::{FileState, HIDDEN_CONTENT, ParentCache, Preparation, Prepared, has_hidden_content},
     model::{entry, time::Timestamp},
     plan::Transfer,
+    record::RecordedState,
     s3::{
-        ContentDigest, Payload, UploadedPart,
+        Payload, Stored, UploadedPart,
         parts::{part_count, part_range, part_size},
     },
     transfer::{
         context::RunContext,
-        growth,
+        growth, learn,
         resume::{StoredParts, UnfinishedUploads},
         steps::{Steps, Transferred},
     },
@@ -50,6 +51,7 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Uploader<'a> {
     pub context: &'a RunContext<'a>,
     pub unfinished: UnfinishedUploads,
+    pub preparation: Preparation,
 }
 
 /// A multipart upload.
@@ -60,6 +62,7 @@ pub(super) struct MultipartUpload {
     file: File,
     /// The state of the file when it was opened.
     state: FileState,
+    prepared: Prepared,
     part_size: u64,
     parts: Mutex<Vec<Option<UploadedPart>>>,
     /// The parts that an earlier run has uploaded.
@@ -73,8 +76,8 @@ impl Steps for Uploader<'_> {
         let fail = |cause| Error::new("upload", transfer.path(), cause);
         let mut attempts = 0;
         loop {
-            let (file, state) = self.open(transfer).map_err(fail)?;
-            if let Some(digest) = self.put(transfer, &file, state)? {
+            let (file, state, prepared) = self.open_for_reading(transfer).map_err(fail)?;
+            if let Some(Stored { etag, digest }) = self.put(transfer, &file, state)? {
                 let end = Timestamp::from(SystemTime::now());
                 let (now_file, now) = self.open(transfer).map_err(fail)?;
                 // A file that was emptied before it grew gets time to become complete.
@@ -88,7 +91,13 @@ impl Steps for Uploader<'_> {
                         [(Payload::File { file: &file, offset: 0, len: state.size }, &digest)],
                     )
                     .map_err(fail)?;
-                if now == state || grew {
+                let recorded = RecordedState::of(&now_file).map_err(|error| fail(error.into()))?;
+                // If only the ctime changed, the mtime may have been set back after a change.
+                let may_differ = recorded != prepared.state && attempts < MAX_ATTEMPTS;
+                if grew || now == state && !may_differ {
+                    if !grew {
+                        learn::uploaded(self.context, transfer, prepared, recorded, etag);
+                    }
                     self.context.bytes_done.fetch_add(state.size, Ordering::Relaxed);
                     let bytes = state.size;
                     return Ok(Transferred { bytes, checked: true, complete: None, grew });
@@ -110,8 +119,9 @@ impl Steps for Uploader<'_> {
 
     fn start(&self, transfer: &Transfer) -> Result<MultipartUpload> {
         let client = self.context.client;
-        let (file, state) =
-            self.open(transfer).map_err(|cause| Error::new("upload", transfer.path(), cause))?;
+        let (file, state, prepared) = self
+            .open_for_reading(transfer)
+            .map_err(|cause| Error::new("upload", transfer.path(), cause))?;
         let key = self.context.key(transfer.path());
         let part_size = part_size(state.size, self.context.config.transfer.part_size);
         let part_count = usize::try_from(part_count(state.size, part_size)).unwrap_or(usize::MAX);
@@ -125,6 +135,7 @@ impl Steps for Uploader<'_> {
             upload_id,
             file,
             state,
+            prepared,
             part_size,
             parts: Mutex::new(vec![None; part_count]),
             stored,
@@ -166,7 +177,8 @@ impl Steps for Uploader<'_> {
         if grew && !self.only_grew(upload, &upload.file, now, Some(&parts)).map_err(fail)? {
             return Err(fail(Cause::FILE_CHANGED));
         }
-        self.context.client.complete_upload(&upload.key, &upload.upload_id, &parts, size)?;
+        let client = self.context.client;
+        let etag = client.complete_upload(&upload.key, &upload.upload_id, &parts, size)?;
         // The file may have changed, or another may have been renamed to its path. If its first bytes
         // were already read again, they were right when the object was made, so once is enough.
         let (file, now) = self.open(&upload.transfer).map_err(fail)?;
@@ -176,6 +188,10 @@ impl Steps for Uploader<'_> {
             if !self.only_grew(upload, &file, now, parts).map_err(fail)? {
                 return Err(fail(Cause::FILE_CHANGED));
             }
+        }
+        if !grew {
+            let recorded = RecordedState::of(&file).map_err(|error| fail(error.into()))?;
+            learn::uploaded(self.context, &upload.transfer, upload.prepared, recorded, etag);
         }
         Ok(Transferred { bytes: size, checked: true, complete: None, grew })
     }
@@ -189,6 +205,14 @@ impl Uploader<'_> {
     fn open(&self, transfer: &Transfer) -> Result<(File, FileState), Cause> {
         let source = transfer.file.as_ref().map_or(Path::new(transfer.path()), entry::File::source);
         Ok(self.context.root.read(source)?)
+    }
+
+    /// Opens a file and prepares it for reading.
+    fn open_for_reading(&self, transfer: &Transfer) -> Result<(File, FileState, Prepared), Cause> {
+        let (file, _) = self.open(transfer)?;
+        let prepared = self.preparation.prepare(&file, self.context.cancel)?;
+        let RecordedState { size, modified, .. } = prepared.state;
+        Ok((file, FileState { size, modified }, prepared))
     }
 
     /// Whether the file of a multipart upload is `now` and only grew. Reads the parts again, if they
@@ -213,12 +237,7 @@ impl Uploader<'_> {
 
     /// Uploads the first `state.size` bytes of a file in one request. Returns `None` if these changed
     /// while they were read, so that nothing was stored.
-    fn put(
-        &self,
-        transfer: &Transfer,
-        file: &File,
-        state: FileState,
-    ) -> Result<Option<ContentDigest>> {
+    fn put(&self, transfer: &Transfer, file: &File, state: FileState) -> Result<Option<Stored>> {
         let client = self.context.client;
         let key = self.context.key(transfer.path());
         if state.size > MAX_BYTES_IN_MEMORY {

@@ -20,6 +20,7 @@ mod large;
 mod locks;
 mod matrix;
 mod races;
+mod record;
 mod requests;
 mod resume;
 mod secrets;

@@ -585,6 +585,35 @@ fn file_whose_object_has_no_usable_checksum_is_not_stored_over_it() {
 }
 
 #[test]
+fn file_that_a_checksum_of_the_store_proves_equal_counts_as_unchanged() {
+    let world = world("");
+    world.store().put_object("opaque", Object::new(noise(50, 1_000)).etag("opaque"));
+    world.write("dir/opaque", noise(50, 1_000));
+    kill_restore(&world, "restore BUCKET dir --yes --no-record", "a");
+    // The rule would store it again.
+    set_age(&world.path("dir/opaque"), -3_600);
+    let run = world.expect(2, "backup dir BUCKET --yes --no-record");
+    run.assert_says("0 uploaded (0 B), 0 deleted, 1 unchanged, 4 skipped");
+    assert!(!run.stderr.contains("skipped: opaque"), "{run:?}");
+    assert_kept(&world, "");
+}
+
+#[test]
+fn file_with_an_earlier_mtime_that_was_not_replaced_is_not_stored_over_its_object() {
+    let world = world("");
+    world.write("dir/b", noise(50, 1_000));
+    set_age(&world.path("dir/b"), 3_600);
+    kill_restore(&world, "restore BUCKET dir --yes", "a");
+    for options in ["", " --no-record", " --checksum"] {
+        let run = world.expect(2, &format!("backup dir BUCKET --yes{options}"));
+        run.assert_says("skipped: b: ");
+        assert_kept(&world, "");
+    }
+    world.expect(0, "restore BUCKET dir --yes").assert_says("4 downloaded");
+    world.expect(0, "verify dir BUCKET");
+}
+
+#[test]
 fn temporary_file_of_a_running_restore_is_not_reused() {
     let world = world("sub/");
     let (child, _) = start_held(&world, "restore BUCKET/sub dir/sub --yes --workers 1", "sub/d/c");

@@ -2,7 +2,10 @@
 //!
 //! This is the only file that names the argument parser, argh.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use argh::FromArgs;
@@ -162,6 +165,12 @@ bucket_command! {
         /// compare contents wherever sizes are equal, whatever the times are
         #[argh(switch)]
         checksum: bool,
+        /// decide without ctime, which chmod and chown change as well
+        #[argh(switch)]
+        ignore_ctime: bool,
+        /// neither read nor write the record of what was last the same
+        #[argh(switch)]
+        no_record: bool,
         /// delete nothing
         #[argh(switch)]
         no_delete: bool,
@@ -175,6 +184,9 @@ bucket_command! {
         /// allow deletions although source and target have almost nothing in common
         #[argh(switch)]
         allow_unrelated: bool,
+        /// allow a run in which most contents could not be compared and are transferred
+        #[argh(switch)]
+        allow_doubt: bool,
         /// the most deletions: N entries, or P% of the entries of the target
         #[argh(option, from_str_fn(max_delete))]
         max_delete: Option<MaxDelete>,
@@ -256,7 +268,10 @@ fn parse_flags<Flags: FromArgs>(command: &str, args: &[String]) -> Result<Flags,
 
 impl Sync {
     fn request(self, direction: Direction, mock: bool, env: Env) -> Result<Request> {
+        let cache = cache_directory(&env);
         let mut config = self.config(direction, env)?;
+        config.ignore_ctime = self.ignore_ctime;
+        config.record = cache.filter(|_| !self.no_record).map(|cache| record_in(&cache, &config));
         config.by_content = self.checksum;
         config.no_delete = self.no_delete;
         if self.accept_incomplete && direction == Direction::Restore {
@@ -266,6 +281,7 @@ impl Sync {
         config.guards = Guards {
             allow_empty: self.allow_empty,
             allow_unrelated: self.allow_unrelated,
+            allow_doubt: self.allow_doubt,
             max_delete: self.max_delete,
         };
         config.transfer.no_sync = self.no_sync;
@@ -279,7 +295,9 @@ impl Sync {
 
 impl Verify {
     fn request(self, env: Env) -> Result<Request> {
-        let config = self.config(Direction::Backup, env)?;
+        let cache = cache_directory(&env);
+        let mut config = self.config(Direction::Backup, env)?;
+        config.record = cache.map(|cache| record_in(&cache, &config));
         let command = Command::Verify { config, read_data: self.read_data };
         Ok(Request { command, output: self.output() })
     }
@@ -294,6 +312,16 @@ impl Cleanup {
         let command = Command::Cleanup { dir: dir.into(), mock: self.mock || self.dry_run };
         Ok(Request { command, output: Output { json: self.json, quiet: self.quiet } })
     }
+}
+
+fn record_in(cache: &Path, config: &Config) -> PathBuf {
+    cache.join("s3keep").join(config.record_file_name())
+}
+
+/// The user's cache directory. `None` if the environment names no absolute one.
+fn cache_directory(env: &Env) -> Option<PathBuf> {
+    let absolute = |name| env.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))
 }
 
 /// Splits `--flag=value` into two arguments: argh only accepts `--flag value`.

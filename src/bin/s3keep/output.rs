@@ -115,6 +115,7 @@ impl Printer {
         self.unfinished(&plan.unfinished);
         self.skipped(&plan.skipped);
         let transferred = plan.transferred();
+        let in_doubt = plan.in_doubt();
         let mut text = format!(
             "{} to {verb} ({}), {} to delete, {} unchanged ({}), {} skipped",
             transferred.entries,
@@ -127,10 +128,18 @@ impl Printer {
         if !plan.withheld.is_empty() {
             text += &format!("; {} deletions withheld", plan.withheld.len());
         }
+        if in_doubt.entries > 0 {
+            text += &format!(
+                "; {} of these in doubt ({}): the contents could not be compared",
+                in_doubt.entries,
+                ByteSize(in_doubt.bytes)
+            );
+        }
         self.line(text, || json!({
             "type": "plan", "direction": direction(plan.direction), "transfer": transferred,
             "delete": plan.deletions.len(), "unchanged": plan.kept, "skipped": plan.skipped.len(),
             "withheld": plan.withheld.len(),
+            "doubt": in_doubt,
         }));
         self.output.quiet = quiet;
         self.flush();

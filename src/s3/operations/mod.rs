@@ -12,3 +12,4 @@ pub(crate) use delete::MAX_DELETE_BATCH;
 pub(crate) use download::Sink;
 pub(crate) use head::Head;
 pub(crate) use list::ListFrom;
+pub(crate) use put::Stored;

@@ -138,14 +138,14 @@ impl Client {
         !needs_part_checksums && algorithm.is_none_or(|name| name == self.checksum.name())
     }
 
-    /// Completes an upload: makes the parts one object of `size` bytes.
+    /// Completes an upload: makes the parts one object of `size` bytes. Returns its ETag.
     pub(crate) fn complete_upload(
         &self,
         key: &str,
         upload_id: &str,
         parts: &[UploadedPart],
         size: u64,
-    ) -> Result<()> {
+    ) -> Result<ETag> {
         let body = request_bodies::complete_upload(parts);
         let query = [("uploadId", upload_id)];
         let mut tries = 0;
@@ -162,7 +162,7 @@ impl Client {
                     let head = self.head_once(key)?;
                     let is_size = head.size.is_none_or(|found| found == size);
                     let is_etag = multipart_etag(parts).is_some_and(|etag| etag == head.etag);
-                    if is_size && is_etag { Ok(()) } else { completed }
+                    if is_size && is_etag { Ok(head.etag) } else { completed }
                 }
                 other => other,
             }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{
     error::Cause,
-    model::time::Timestamp,
+    model::{etag::ETag, time::Timestamp},
     s3::{
         checksum::{Checksum, ContentDigest},
         responses::{error::check_success, url_encoding::decode},
@@ -79,16 +79,17 @@ pub(crate) fn parse_upload_id(xml: &str) -> Result<String, Cause> {
     Ok(created.upload_id)
 }
 
-/// Parses the response to CompleteMultipartUpload. It may contain an error despite its status 200.
-pub(crate) fn parse_completed(xml: &str) -> Result<(), Cause> {
+/// Parses the response to CompleteMultipartUpload: the ETag of the object. It may contain an error
+/// despite its status 200.
+pub(crate) fn parse_completed(xml: &str) -> Result<ETag, Cause> {
     #[derive(Deserialize)]
     struct Completed {
         #[serde(rename = "ETag")]
-        _etag: String,
+        etag: String,
     }
     check_success(xml)?;
     quick_xml::de::from_str::<Completed>(xml)
-        .map(drop)
+        .map(|completed| ETag::parse(&completed.etag))
         .map_err(malformed("CompleteMultipartUpload"))
 }
 
@@ -171,7 +172,7 @@ mod tests {
     fn error_in_a_response_with_status_200_is_an_error() {
         let done =
             "<CompleteMultipartUploadResult><ETag>\"x-1\"</ETag></CompleteMultipartUploadResult>";
-        assert!(parse_completed(done).is_ok());
+        assert_eq!(parse_completed(done).unwrap(), ETag::Other("x-1".into()));
         for text in ["", "<Error><Code>InternalError</Code><Message>m</Message></Error>", "<x/>"] {
             assert!(parse_completed(text).is_err(), "{text}");
         }

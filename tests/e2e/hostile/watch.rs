@@ -8,9 +8,9 @@ use std::{
     time::SystemTime,
 };
 
-use crate::support::World;
+use crate::support::{World, files};
 
-/// The content of a home directory, except one directory, at the time of [`Watch::all_but`].
+/// The content of a home directory, except one directory and the cache directory, at the time of [`Watch::all_but`].
 pub struct Watch {
     home: PathBuf,
     except: &'static str,
@@ -27,15 +27,22 @@ impl Watch {
         Watch { home, except, before }
     }
 
+    /// Also asserts that the cache directory contains nothing but records.
     #[track_caller]
     pub fn assert_untouched(&self) {
+        let cache = self.home.join(".cache");
+        let cached = if cache.exists() { files(&cache) } else { BTreeMap::new() };
+        for path in cached.into_keys() {
+            assert!(path.starts_with("s3keep/") && path.ends_with(".record"), "{path}");
+        }
         assert_eq!(Watch::read(&self.home, self.except), self.before);
     }
 
     fn read(home: &Path, except: &str) -> BTreeMap<PathBuf, EntryState> {
         let entries = walkdir::WalkDir::new(home).min_depth(1).into_iter();
-        let entries =
-            entries.filter_entry(|entry| entry.depth() > 1 || entry.file_name() != except);
+        let entries = entries.filter_entry(|entry| {
+            entry.depth() > 1 || entry.file_name() != except && entry.file_name() != ".cache"
+        });
         let state = |path: &Path| {
             let metadata = fs::symlink_metadata(path).unwrap();
             let content = match metadata.file_type() {

@@ -72,6 +72,10 @@ pub enum LocalEdit {
     /// Writes different content of the same size.
     Rewrite(Index, u64, Mtime),
     Touch(Index, Mtime),
+    /// Writes different content of the same size, and sets the mtime back.
+    RewriteSilently(Index, u64),
+    /// Renames a file to the path of another one.
+    MoveOver(Index, Index),
 }
 
 /// A change in the bucket that another program makes.
@@ -96,6 +100,8 @@ pub enum ObjectKind {
     Old,
     /// The ETag is not an MD5.
     OpaqueETag,
+    /// The ETag is not an MD5, and the store keeps no checksum.
+    Incomparable,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +137,8 @@ pub struct Case {
     pub tree: Vec<TreeEntry>,
     /// Continue in a restored copy instead of the original directory.
     pub in_restored_copy: bool,
+    /// Keep a record of each directory.
+    pub has_record: bool,
     pub local_edits: Vec<LocalEdit>,
     pub bucket_edits: Vec<BucketEdit>,
 }
@@ -139,14 +147,14 @@ pub fn case() -> impl Strategy<Value = Case> {
     let server = (0..PREFIXES.len(), 1..=5usize, any::<bool>(), (skew(), skew()));
     let sides = (
         vec(tree_entry(), 0..=12),
-        any::<bool>(),
+        (any::<bool>(), any::<bool>()),
         vec(local_edit(), 0..=6),
         vec(bucket_edit(), 0..=6),
     );
     (server, sides).prop_map(
         |(
             (prefix, page_size, lists_in_byte_order, (first_skew, later_skew)),
-            (tree, in_restored_copy, local_edits, bucket_edits),
+            (tree, (in_restored_copy, has_record), local_edits, bucket_edits),
         )| Case {
             prefix,
             page_size,
@@ -155,6 +163,7 @@ pub fn case() -> impl Strategy<Value = Case> {
             later_skew,
             tree,
             in_restored_copy,
+            has_record,
             local_edits,
             bucket_edits,
         },
@@ -221,6 +230,8 @@ fn local_edit() -> impl Strategy<Value = LocalEdit> {
         2 => any::<Index>().prop_map(LocalEdit::Remove),
         2 => rewrite.prop_map(|(n, seed, mtime)| LocalEdit::Rewrite(n, seed, mtime)),
         1 => (any::<Index>(), mtime()).prop_map(|(n, mtime)| LocalEdit::Touch(n, mtime)),
+        1 => (any::<Index>(), 3..6u64).prop_map(|(n, seed)| LocalEdit::RewriteSilently(n, seed)),
+        1 => (any::<Index>(), any::<Index>()).prop_map(|(from, to)| LocalEdit::MoveOver(from, to)),
     ]
 }
 
@@ -230,6 +241,7 @@ fn bucket_edit() -> impl Strategy<Value = BucketEdit> {
             3 => Just(ObjectKind::Plain),
             1 => Just(ObjectKind::Old),
             1 => Just(ObjectKind::OpaqueETag),
+            1 => Just(ObjectKind::Incomparable),
         ]
     };
     let put = (path(), body(), kind());

@@ -34,7 +34,8 @@ fn failures_lose_nothing_are_named_and_the_next_run_recovers() {
         faults.iter().for_each(|fault| inject(&fixture, fault, &paths));
 
         let (tree, objects) = (LocalTree::read(&fixture.dir), fixture.objects());
-        let expected = expected_plan(direction, &tree, &objects, case.later_skew);
+        let expected =
+            expected_plan(direction, &tree, &objects, &fixture.recorded, case.later_skew);
         let keeper = fixture.keeper(&fixture.dir, retries);
         let executed = keeper.plan(direction, &mut |_| {}).map(|plan| {
             let planned = (transfers(&plan), deletions(&plan));
@@ -84,6 +85,11 @@ fn failures_lose_nothing_are_named_and_the_next_run_recovers() {
 }
 
 fn inject(fixture: &Fixture, spec: &FaultSpec, paths: &[String]) {
+    let has_checksums = fixture.objects().values().all(|object| object.checksum.is_some());
+    if matches!(spec.kind, FaultKind::FlipBody) && !has_checksums {
+        // Nothing proves the content of such an object, so a flipped bit can't be noticed.
+        return;
+    }
     let mut fault = Fault::on(spec.operation);
     if !spec.operation.ends_with('s') && spec.operation != "ListObjectsV2" {
         if paths.is_empty() {

@@ -19,7 +19,7 @@ use crate::{
     },
     worlds::{
         case::{BucketEdit, Case, EntryKind, LocalEdit, Mtime, ObjectKind, PREFIXES, TreeEntry},
-        observe::{LocalTree, Objects, walk},
+        observe::{LocalTree, Objects, Recorded, walk},
         run::{self, Executed},
         runner::CheckResult,
     },
@@ -35,6 +35,9 @@ pub struct Fixture<'a> {
     pub home: TempDir,
     /// The directory of the case: the original or a restored copy.
     pub dir: PathBuf,
+    has_record: bool,
+    /// What the record of the directory must contain.
+    pub recorded: Recorded,
 }
 
 impl Drop for Fixture<'_> {
@@ -61,7 +64,15 @@ impl<'a> Fixture<'a> {
         fs::create_dir(&dir).unwrap();
         fs::write(home.path().join("outside"), "outside").unwrap();
         let prefix = PREFIXES[case.prefix];
-        let mut fixture = Fixture { store, bucket, prefix, home, dir };
+        let mut fixture = Fixture {
+            store,
+            bucket,
+            prefix,
+            home,
+            dir,
+            has_record: case.has_record,
+            recorded: Recorded::new(),
+        };
         if !prefix.is_empty() {
             for key in KEYS_OUTSIDE_PREFIXES {
                 store.put_in(&fixture.bucket, key, "outside");
@@ -82,7 +93,9 @@ impl<'a> Fixture<'a> {
 
     pub fn keeper(&self, dir: &Path, retries: u32) -> Keeper {
         let url = format!("s3://{}/{}", self.bucket, self.prefix).parse().unwrap();
-        run::keeper(self.store, url, dir, retries)
+        let name = format!("record of {}", dir.file_name().unwrap().to_str().unwrap());
+        let record = self.has_record.then(|| self.home.path().join(name));
+        run::keeper(self.store, url, dir, record, retries)
     }
 
     pub fn plan(&self, dir: &Path, direction: Direction) -> Plan {
@@ -138,6 +151,17 @@ impl<'a> Fixture<'a> {
             fs::create_dir(&copy).unwrap();
             self.run(&copy, Direction::Restore);
             self.dir = copy;
+            if self.has_record {
+                // The files of the original are too young to be recorded. Downloads are recorded.
+                let objects = self.objects();
+                let files = LocalTree::read(&self.dir).files.into_iter();
+                self.recorded = files
+                    .map(|(path, file)| {
+                        let etag = objects[&path].etag.clone();
+                        (path, (file.body.len(), file.modified, file.changed, etag))
+                    })
+                    .collect();
+            }
         }
         self.set_clock(case.later_skew);
         for edit in &case.local_edits {
@@ -211,7 +235,23 @@ impl<'a> Fixture<'a> {
             LocalEdit::Touch(n, mtime) if !files.is_empty() => {
                 set_mtime(n.get::<&PathBuf>(&files), *mtime);
             }
-            LocalEdit::Remove(_) | LocalEdit::Rewrite(..) | LocalEdit::Touch(..) => {}
+            LocalEdit::RewriteSilently(n, seed) if !files.is_empty() => {
+                let path = n.get(&files).canonicalize().unwrap();
+                if path.starts_with(self.dir.canonicalize().unwrap()) {
+                    let before = path.metadata().unwrap();
+                    fs::write(&path, noise(*seed, before.len() as usize)).unwrap();
+                    let file = fs::File::options().write(true).open(&path).unwrap();
+                    file.set_modified(before.modified().unwrap()).unwrap();
+                }
+            }
+            LocalEdit::MoveOver(from, to) if !files.is_empty() => {
+                fs::rename(from.get(&files), to.get(&files)).unwrap();
+            }
+            LocalEdit::Remove(_)
+            | LocalEdit::Rewrite(..)
+            | LocalEdit::Touch(..)
+            | LocalEdit::RewriteSilently(..)
+            | LocalEdit::MoveOver(..) => {}
         }
     }
 
@@ -223,8 +263,11 @@ impl<'a> Fixture<'a> {
             let seconds = if kind == ObjectKind::Old { whole - 400 * DAY } else { whole };
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
             let object = Object::new(body).last_modified(time);
-            let object =
-                if kind == ObjectKind::OpaqueETag { object.etag("opaque") } else { object };
+            let object = match kind {
+                ObjectKind::OpaqueETag => object.etag("opaque"),
+                ObjectKind::Incomparable => object.etag("opaque").no_checksum(),
+                ObjectKind::Plain | ObjectKind::Old => object,
+            };
             self.store.put_object_in(&self.bucket, &format!("{}{path}", self.prefix), object);
         };
         match edit {

@@ -3,8 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use proptest::prelude::*;
@@ -17,11 +18,15 @@ use crate::{
 pub type Paths = BTreeSet<String>;
 /// The objects below the prefix, by path.
 pub type Objects = BTreeMap<String, Object>;
+/// For each recorded path: the size, mtime and ctime of the file, and the ETag of the object.
+pub type Recorded = BTreeMap<String, (usize, SystemTime, SystemTime, String)>;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalFile {
     pub body: Vec<u8>,
     pub modified: SystemTime,
+    /// The ctime. For a symlink, the latest of its own, its target's and those on the way.
+    pub changed: SystemTime,
     /// For a symlink to a file. The other fields are those of the file.
     pub link: Option<Symlink>,
 }
@@ -65,10 +70,19 @@ impl LocalTree {
                 link = Some(Symlink { target, hops: hops(&root, &found) });
             }
             let modified = found.metadata().unwrap().modified().unwrap();
-            tree.files.insert(path, LocalFile { body: fs::read(&found).unwrap(), modified, link });
+            let hops = link.iter().flat_map(|link| &link.hops).map(|hop| root.join(hop));
+            let changed = hops.chain([found.clone()]).map(|path| ctime(&path)).max().unwrap();
+            let body = fs::read(&found).unwrap();
+            tree.files.insert(path, LocalFile { body, modified, changed, link });
         }
         tree
     }
+}
+
+fn ctime(path: &Path) -> SystemTime {
+    let metadata = path.symlink_metadata().unwrap();
+    let since_1970 = Duration::new(metadata.ctime().unsigned_abs(), metadata.ctime_nsec() as u32);
+    SystemTime::UNIX_EPOCH + since_1970
 }
 
 /// All entries below a directory, sorted. Does not follow symlinks.

@@ -10,7 +10,7 @@ use s3keep::Direction;
 use crate::{
     support::store::Object,
     worlds::observe::{
-        LocalFile, LocalTree, Objects, Paths, is_below, is_protected, split_by_validity,
+        LocalFile, LocalTree, Objects, Paths, Recorded, is_below, is_protected, split_by_validity,
     },
 };
 
@@ -22,16 +22,18 @@ pub struct ExpectedPlan {
     pub maybe_transfers: Paths,
     pub deletions: Paths,
     pub skipped: Paths,
+    recorded: Recorded,
 }
 
 pub fn expected_plan(
     direction: Direction,
     local: &LocalTree,
     bucket: &Objects,
+    recorded: &Recorded,
     skew: i64,
 ) -> ExpectedPlan {
     let (objects, invalid) = split_by_validity(bucket);
-    let mut expected = ExpectedPlan::default();
+    let mut expected = ExpectedPlan { recorded: recorded.clone(), ..ExpectedPlan::default() };
     expected.skipped.extend(local.skipped.keys().cloned());
     expected.skipped.extend(invalid.iter().cloned());
     match direction {
@@ -127,7 +129,14 @@ impl ExpectedPlan {
         object: &Object,
         skew: i64,
     ) {
-        match is_transferred(direction, file, object, skew) {
+        let recorded = self.recorded.get(path);
+        let now = (file.body.len(), file.modified, file.changed, object.etag.clone());
+        let known = match recorded {
+            None => Known::Nothing,
+            Some(entry) if *entry == now => Known::Same,
+            Some(_) => Known::Changed,
+        };
+        match is_transferred(direction, file, object, known, skew) {
             Some(true) => self.transfers.insert(path.to_owned()),
             Some(false) => false,
             None => self.maybe_transfers.insert(path.to_owned()),
@@ -135,22 +144,35 @@ impl ExpectedPlan {
     }
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Known {
+    Nothing,
+    Same,
+    Changed,
+}
+
 /// Whether a pair is transferred; `None` if it depends on the moment of the run.
 fn is_transferred(
     direction: Direction,
     file: &LocalFile,
     object: &Object,
+    known: Known,
     skew: i64,
 ) -> Option<bool> {
     let (mtime, last_modified) = (file.modified, object.last_modified);
     if file.body.len() != object.body.len() {
         return Some(true);
     }
-    if mtime == last_modified && file.link.is_none() {
+    if known == Known::Same {
         return Some(false);
     }
-    let by_content = file.body != object.body || object.etag == "opaque";
-    let distance = mtime.duration_since(last_modified).unwrap_or_else(|earlier| earlier.duration());
+    let is_incomparable =
+        object.etag == "opaque" && object.checksum.is_none() && !file.body.is_empty();
+    let by_content = if is_incomparable {
+        mtime != last_modified || file.link.is_some()
+    } else {
+        file.body != object.body
+    };
     let second = Duration::from_secs(1);
     // The measured skew depends on the fraction of the second and on the duration of the responses.
     let skew = Duration::from_secs(skew.unsigned_abs());
@@ -159,16 +181,21 @@ fn is_transferred(
     let decisions: BTreeSet<bool> = [(least_measured, now), (skew + 3 * second, now - 2 * second)]
         .into_iter()
         .map(|(skew, now)| {
-            let is_whole_second =
-                mtime.duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos() == 0;
-            if mtime > now || distance <= skew + second {
-                by_content
-            } else if mtime > last_modified {
+            let margin = skew + second;
+            let is_earlier = |time| time + margin < last_modified;
+            if mtime > last_modified + margin && mtime <= now {
                 true
-            } else if direction == Direction::Restore && is_whole_second {
-                by_content
-            } else {
+            } else if direction == Direction::Backup
+                && known == Known::Nothing
+                && file.link.is_none()
+                && is_earlier(mtime)
+                && is_earlier(file.changed)
+            {
                 false
+            } else if is_incomparable && file.link.is_some() && direction == Direction::Backup {
+                !(is_earlier(mtime) && is_earlier(file.changed))
+            } else {
+                by_content
             }
         })
         .collect();

@@ -115,7 +115,8 @@ fn plan_matches_the_decision_rule() {
         let fixture = Fixture::new(&store, &case);
         let plan = fixture.plan(&fixture.dir, direction);
         let tree = LocalTree::read(&fixture.dir);
-        let expected = expected_plan(direction, &tree, &fixture.objects(), case.later_skew);
+        let expected =
+            expected_plan(direction, &tree, &fixture.objects(), &fixture.recorded, case.later_skew);
         let planned = transfers(&plan);
         prop_assert!(planned.is_superset(&expected.transfers), "{:?}: {:?}", planned, expected);
         let possible = expected.possible_transfers();
@@ -133,7 +134,8 @@ fn restore_makes_a_changed_directory_mirror_the_bucket() {
         let fixture = Fixture::new(&store, &case);
         fixture.make_changes_visible();
         let (before, bucket) = (LocalTree::read(&fixture.dir), fixture.objects());
-        let expected = expected_plan(Direction::Restore, &before, &bucket, case.later_skew);
+        let expected =
+            expected_plan(Direction::Restore, &before, &bucket, &fixture.recorded, case.later_skew);
         let executed = fixture.run(&fixture.dir, Direction::Restore);
         prop_assert_eq!(executed.report.failed, 0);
         prop_assert_eq!(fixture.objects(), bucket.clone());

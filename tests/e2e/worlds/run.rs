@@ -1,6 +1,6 @@
 //! Plans and runs through the library, and the paths that they concern.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use s3keep::{
     Access, AccessOptions, BucketUrl, Config, Env, Event, Guards, Keeper, MaxDelete, Plan, Report,
@@ -12,7 +12,13 @@ use crate::{
 };
 
 /// A keeper that deletes any number of entries.
-pub fn keeper(store: &Store, url: BucketUrl, dir: &Path, retries: u32) -> Keeper {
+pub fn keeper(
+    store: &Store,
+    url: BucketUrl,
+    dir: &Path,
+    record: Option<PathBuf>,
+    retries: u32,
+) -> Keeper {
     let env = Env::default()
         .set("AWS_ACCESS_KEY_ID", store::ACCESS_KEY)
         .set("AWS_SECRET_ACCESS_KEY", store::SECRET_KEY)
@@ -25,8 +31,10 @@ pub fn keeper(store: &Store, url: BucketUrl, dir: &Path, retries: u32) -> Keeper
     config.guards = Guards {
         allow_empty: true,
         allow_unrelated: true,
+        allow_doubt: true,
         max_delete: Some(MaxDelete::Percent(100)),
     };
+    config.record = record;
     config.transfer.workers = 4;
     config.transfer.retries = retries;
     config.transfer.no_sync = true;

@@ -1,0 +1,55 @@
+//! What transfers add to the record.
+
+use std::time::SystemTime;
+
+use crate::{
+    local::{ParentCache, Prepared},
+    model::etag::ETag,
+    plan::Transfer,
+    record::{Recorded, RecordedState},
+    transfer::context::RunContext,
+};
+
+/// A file in the state `prepared` was uploaded, and had the state `end` afterwards.
+pub(super) fn uploaded(
+    context: &RunContext,
+    transfer: &Transfer,
+    prepared: Prepared,
+    end: RecordedState,
+    etag: ETag,
+) {
+    let path = transfer.path().into();
+    if let Some(link) = transfer.file.as_ref().filter(|file| file.target.is_some()) {
+        // The ctime of a link may be later than that of its target, which must be the scanned one.
+        let scanned = RecordedState::of_scanned(link);
+        let is_scanned = RecordedState { changed: scanned.changed, ..end } == scanned
+            && end.changed <= scanned.changed;
+        let is_settled = prepared.is_settled && scanned.is_settled(SystemTime::now().into());
+        if prepared.state == end && is_scanned && is_settled && etag != ETag::None {
+            context.facts.add(Recorded { path, state: scanned, etag });
+        }
+        return;
+    }
+    if prepared.state != end {
+        // Only its ctime differs. Perhaps the content changed and the mtime was set back, so the next
+        // run has to compare.
+        context.facts.add(Recorded { path, state: end, etag: ETag::None });
+    } else if prepared.is_settled && etag != ETag::None {
+        context.facts.add(Recorded { path, state: end, etag });
+    }
+}
+
+/// A downloaded file was renamed to its final path. A rename changes the ctime, so its state is read
+/// now.
+pub(super) fn downloaded(context: &RunContext, transfer: &Transfer, cache: &mut ParentCache) {
+    let Some(object) = transfer.object.as_ref().filter(|object| object.etag != ETag::None) else {
+        return;
+    };
+    let Ok(state) = context.root.state_of_renamed(&object.path, cache) else { return };
+    // Another state is not that of the download: the file may have changed already.
+    let is_unchanged = state.size == object.size && state.modified == object.modified;
+    if is_unchanged && state.has_exact_times() {
+        let (path, etag) = (object.path.clone(), object.etag.clone());
+        context.facts.add(Recorded { path, state, etag });
+    }
+}
