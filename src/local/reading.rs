@@ -9,6 +9,7 @@
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -71,7 +72,16 @@ impl Root {
 impl Preparation {
     /// Prepares an open file.
     pub(crate) fn prepare(self, file: &fs::File, cancel: &Cancel) -> io::Result<Prepared> {
-        let mut metadata = file.metadata()?;
+        self.prepare_opened(file, file.metadata()?, cancel)
+    }
+
+    /// Prepares a file that was just opened and has this metadata.
+    fn prepare_opened(
+        self,
+        file: &fs::File,
+        mut metadata: fs::Metadata,
+        cancel: &Cancel,
+    ) -> io::Result<Prepared> {
         let modified = metadata.modified()?.into();
         if is_recent(modified, SystemTime::now().into()) && self.flushed != Some(metadata.dev()) {
             // A failure is that of the program that wrote the file, which learns of it.
@@ -96,6 +106,24 @@ impl RecordedState {
 }
 
 impl Root {
+    /// Opens a file and prepares it for reading.
+    pub(crate) fn open_prepared(
+        &self,
+        path: &Path,
+        preparation: Preparation,
+        cancel: &Cancel,
+    ) -> io::Result<(fs::File, Prepared)> {
+        let (file, metadata) = self.open_file(path)?;
+        let prepared = preparation.prepare_opened(&file, metadata, cancel)?;
+        Ok((file, prepared))
+    }
+
+    /// Opens a file for reading. Returns its present state.
+    pub(crate) fn open_recorded(&self, path: &Path) -> io::Result<(fs::File, RecordedState)> {
+        let (file, metadata) = self.open_file(path)?;
+        Ok((file, recorded_state(&metadata)?))
+    }
+
     /// The present state of a file that was just renamed to `path`.
     pub(crate) fn state_of_renamed(
         &self,

@@ -65,6 +65,13 @@ impl Root {
 
     /// Opens a file for reading. Fails for anything but a regular file inside the root.
     pub(crate) fn read(&self, path: &Path) -> io::Result<(fs::File, FileState)> {
+        let (file, metadata) = self.open_file(path)?;
+        let state = FileState::of_metadata(&metadata)?;
+        Ok((file, state))
+    }
+
+    /// As [`read`](Root::read), with all metadata of the file.
+    pub(super) fn open_file(&self, path: &Path) -> io::Result<(fs::File, fs::Metadata)> {
         let mut options = OpenOptions::new();
         // Non-blocking: the scan found a file here, but opening a pipe that replaced it would hang.
         options.read(true).follow(FollowSymlinks::No).nonblock(true);
@@ -86,8 +93,7 @@ impl Root {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a file"));
         }
-        let state = FileState::of_metadata(&metadata)?;
-        Ok((file, state))
+        Ok((file, metadata))
     }
 
     /// Flushes everything that was written below the root to disk. After a failure, every later

@@ -79,7 +79,8 @@ impl Steps for Uploader<'_> {
             let (file, state, prepared) = self.open_for_reading(transfer).map_err(fail)?;
             if let Some(Stored { etag, digest }) = self.put(transfer, &file, state)? {
                 let end = Timestamp::from(SystemTime::now());
-                let (now_file, now) = self.open(transfer).map_err(fail)?;
+                let (now_file, recorded) = self.open(transfer).map_err(fail)?;
+                let now = file_state(recorded);
                 // A file that was emptied before it grew gets time to become complete.
                 let may_grow = growth::may_be_a_log(transfer, state) || attempts >= MAX_ATTEMPTS;
                 let grew = now != state
@@ -91,7 +92,6 @@ impl Steps for Uploader<'_> {
                         [(Payload::File { file: &file, offset: 0, len: state.size }, &digest)],
                     )
                     .map_err(fail)?;
-                let recorded = RecordedState::of(&now_file).map_err(|error| fail(error.into()))?;
                 // If only the ctime changed, the mtime may have been set back after a change.
                 let may_differ = recorded != prepared.state && attempts < MAX_ATTEMPTS;
                 if grew || now == state && !may_differ {
@@ -181,7 +181,8 @@ impl Steps for Uploader<'_> {
         let etag = client.complete_upload(&upload.key, &upload.upload_id, &parts, size)?;
         // The file may have changed, or another may have been renamed to its path. If its first bytes
         // were already read again, they were right when the object was made, so once is enough.
-        let (file, now) = self.open(&upload.transfer).map_err(fail)?;
+        let (file, recorded) = self.open(&upload.transfer).map_err(fail)?;
+        let now = file_state(recorded);
         if now != upload.state {
             let parts = (!grew).then_some(&parts[..]);
             grew = true;
@@ -190,7 +191,6 @@ impl Steps for Uploader<'_> {
             }
         }
         if !grew {
-            let recorded = RecordedState::of(&file).map_err(|error| fail(error.into()))?;
             learn::uploaded(self.context, &upload.transfer, upload.prepared, recorded, etag);
         }
         Ok(Transferred { bytes: size, checked: true, complete: None, grew })
@@ -202,17 +202,15 @@ impl Steps for Uploader<'_> {
 }
 
 impl Uploader<'_> {
-    fn open(&self, transfer: &Transfer) -> Result<(File, FileState), Cause> {
-        let source = transfer.file.as_ref().map_or(Path::new(transfer.path()), entry::File::source);
-        Ok(self.context.root.read(source)?)
+    fn open(&self, transfer: &Transfer) -> Result<(File, RecordedState), Cause> {
+        Ok(self.context.root.open_recorded(source(transfer))?)
     }
 
     /// Opens a file and prepares it for reading.
     fn open_for_reading(&self, transfer: &Transfer) -> Result<(File, FileState, Prepared), Cause> {
-        let (file, _) = self.open(transfer)?;
-        let prepared = self.preparation.prepare(&file, self.context.cancel)?;
-        let RecordedState { size, modified, .. } = prepared.state;
-        Ok((file, FileState { size, modified }, prepared))
+        let RunContext { root, cancel, .. } = self.context;
+        let (file, prepared) = root.open_prepared(source(transfer), self.preparation, cancel)?;
+        Ok((file, file_state(prepared.state), prepared))
     }
 
     /// Whether the file of a multipart upload is `now` and only grew. Reads the parts again, if they
@@ -266,4 +264,14 @@ impl Uploader<'_> {
         }
         client.put(&key, Payload::Bytes(&body)).map(Some)
     }
+}
+
+/// The path to read a file from, below the root.
+fn source(transfer: &Transfer) -> &Path {
+    transfer.file.as_ref().map_or(Path::new(transfer.path()), entry::File::source)
+}
+
+/// What the decision rule sees of a state, the ctime left out.
+fn file_state(state: RecordedState) -> FileState {
+    FileState { size: state.size, modified: state.modified }
 }
