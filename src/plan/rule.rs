@@ -18,7 +18,7 @@
 //!
 //! The times of a symlink are those of its target. They do not show that it points to another file now.
 //!
-//! If the contents can't be compared, a file whose mtime equals LastModified to the nanosecond is
+//! If the contents cannot be compared, a file whose mtime equals LastModified to the nanosecond is
 //! kept: it is a restored copy. Any other is transferred (`doubt`).
 
 use crate::{
@@ -115,7 +115,7 @@ pub(crate) fn decide(
     }
 }
 
-/// Decides about a file and an object whose contents can't be compared. Returns why the file is
+/// Decides about a file and an object whose contents cannot be compared. Returns why the file is
 /// transferred, or `None` if it is kept.
 pub(crate) fn decide_without_comparison(
     direction: Direction,

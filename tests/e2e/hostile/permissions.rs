@@ -209,7 +209,7 @@ fn directory_without_write_permission_keeps_its_files() {
     let leftover = "delete temporary file ro/.s3keep-0123456789abcdef.part: Permission denied";
     done.assert_says(leftover);
     done.assert_says("2 downloaded");
-    // `rw/gone` can't be a copy of what was not restored: no failed object has its size.
+    // `rw/gone` cannot be a copy of what was not restored: no failed object has its size.
     done.assert_says("1 deleted");
     done.assert_says("1 deletions were withheld");
     let left = [

@@ -87,7 +87,7 @@ fn failures_lose_nothing_are_named_and_the_next_run_recovers() {
 fn inject(fixture: &Fixture, spec: &FaultSpec, paths: &[String]) {
     let has_checksums = fixture.objects().values().all(|object| object.checksum.is_some());
     if matches!(spec.kind, FaultKind::FlipBody) && !has_checksums {
-        // Nothing proves the content of such an object, so a flipped bit can't be noticed.
+        // Nothing proves the content of such an object, so a flipped bit cannot be noticed.
         return;
     }
     let mut fault = Fault::on(spec.operation);
