@@ -6,7 +6,7 @@ use crate::{
     cancel::Cancel,
     error::{Error, Result},
     local::{self, Root},
-    model::{links::Links, skip::Skipped},
+    model::{links::Links, paths::above, skip::Skipped},
     report::{Event, exit},
 };
 
@@ -60,9 +60,9 @@ pub fn cleanup(
     let leftovers = scan.leftovers.iter().map(String::as_str);
     for path in files.chain(skipped).chain(leftovers).chain(markers) {
         occupied.insert(path);
-        for (end, _) in path.rmatch_indices('/') {
+        for dir in above(path).rev() {
             // The directories above an occupied directory are already marked.
-            if !occupied.insert(&path[..end]) {
+            if !occupied.insert(dir) {
                 break;
             }
         }

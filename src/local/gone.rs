@@ -37,8 +37,8 @@ impl Root {
     ///
     /// A link to a file hides nothing, because there is nothing below a file.
     fn passes_a_hiding_link(&self, path: &str, follows: bool) -> bool {
-        path.match_indices('/').any(|(end, _)| {
-            let dir = self.path.join(&path[..end]);
+        paths::above(path).any(|dir| {
+            let dir = self.path.join(dir);
             dir.is_symlink() && !(dir.is_file() || follows && dir.is_dir())
         })
     }

@@ -17,7 +17,7 @@ use rustix::{
 use crate::{
     error::{Error, Refusal, Result},
     local::root::Root,
-    model::escape::Escaped,
+    model::{escape::Escaped, paths::above},
 };
 
 /// Keeps other runs out of a directory until it is dropped.
@@ -57,7 +57,7 @@ impl Root {
     /// one between the root and `path`. Temporary files there may belong to that run.
     pub(crate) fn is_locked_by_another_run(&self, path: &str) -> bool {
         let root = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-        let below = path.match_indices('/').map(|(end, _)| root.join(&path[..end]));
+        let below = above(path).map(|dir| root.join(dir));
         below.chain(root.ancestors().skip(1).map(Path::to_owned)).any(|dir| is_locked(&dir))
     }
 }

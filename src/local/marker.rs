@@ -117,9 +117,9 @@ impl Root {
     ) -> io::Result<Vec<(String, PathBuf)>> {
         let mut dirs: HashSet<&str> = HashSet::from([""]);
         for path in paths {
-            for (end, _) in path.rmatch_indices('/') {
+            for dir in paths::above(path).rev() {
                 // The directories above are already in the set.
-                if !dirs.insert(&path[..end]) {
+                if !dirs.insert(dir) {
                     break;
                 }
             }

@@ -86,6 +86,11 @@ pub(crate) fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 
+/// The directories above a path, from the outermost to the innermost, without the top level.
+pub(crate) fn above(path: &str) -> impl DoubleEndedIterator<Item = &str> + Clone {
+    path.match_indices('/').map(|(end, _)| &path[..end])
+}
+
 /// Compares two paths in tree order: the content of a directory directly follows its name
 /// (`a`, `a/b`, `a-b`).
 ///
@@ -140,6 +145,12 @@ fn is_reserved(name: &str, end: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_above_a_path_come_from_the_outermost_to_the_innermost() {
+        assert_eq!(above("a/b-c/d").collect::<Vec<_>>(), ["a", "a/b-c"]);
+        assert_eq!(above("a").count(), 0);
+    }
 
     #[test]
     fn invalid_names_are_rejected_with_their_reason() {

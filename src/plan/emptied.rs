@@ -3,7 +3,7 @@
 //! That is what a mount point looks like if its file system is not mounted.
 
 use crate::model::{
-    paths::{is_under, tree_order},
+    paths::{above, is_under, tree_order},
     skip::Skipped,
 };
 
@@ -56,11 +56,10 @@ impl<'a> EmptiedDirectories<'a> {
             let first = self.skipped.get(at);
             first.is_some_and(|skip| skip.path == dir || is_under(&skip.path, dir))
         };
-        let dirs_above = path.match_indices('/').map(|(end, _)| &path[..end]);
         // From the outermost directory inwards: those with files come first, those that do not exist
         // come last.
         let emptied =
-            dirs_above.skip_while(has_file).take_while(exists).find(|dir| !has_skipped(dir));
+            above(path).skip_while(has_file).take_while(exists).find(|dir| !has_skipped(dir));
         self.current = emptied.map(|dir| (dir.to_owned(), 1));
     }
 
@@ -132,7 +131,8 @@ mod tests {
             let deleted: BTreeSet<String> = deleted.collect();
             let mut dirs = some(5, "/x");
             dirs.extend(files.iter().chain(&links).cloned());
-            let dirs: BTreeSet<String> = dirs.iter().flat_map(|path| above(path)).collect();
+            let dirs: BTreeSet<String> =
+                dirs.iter().flat_map(|path| above(path).map(str::to_owned)).collect();
 
             let is_empty = |dir: &str| {
                 let mut entries = files.iter().chain(&links);
@@ -141,7 +141,7 @@ mod tests {
             let mut expected = BTreeMap::<String, u64>::new();
             for path in &deleted {
                 if let Some(dir) = above(path).find(|dir| is_empty(dir)) {
-                    *expected.entry(dir).or_default() += 1;
+                    *expected.entry(dir.to_owned()).or_default() += 1;
                 }
             }
             expected.retain(|_, objects| *objects >= MIN_OBJECTS);
@@ -169,11 +169,6 @@ mod tests {
             assert_eq!(found, expected, "{dirs:?} {files:?} {skipped:?}");
         }
         assert!((100..1_900).contains(&emptied_trees), "{emptied_trees}");
-    }
-
-    /// The directories above a path, from the outermost to the innermost.
-    fn above(path: &str) -> impl Iterator<Item = String> {
-        path.match_indices('/').map(|(end, _)| path[..end].to_owned())
     }
 
     fn found(expected: &[(&str, u64)]) -> Vec<(String, u64)> {

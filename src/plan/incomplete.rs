@@ -15,7 +15,7 @@ use crate::{
     model::{
         direction::Direction,
         entry::File,
-        paths::{is_under, tree_order},
+        paths::{above, is_under, tree_order},
         skip::{SkipReason, Skipped},
     },
     plan::{
@@ -59,8 +59,7 @@ impl Incomplete {
 
     /// The marker that lists `path`, if any.
     fn marker_of(&self, path: &str) -> Option<&str> {
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([0]);
-        let dirs = ends.filter_map(|end| self.dirs.get(&path[..end]));
+        let dirs = above(path).chain([""]).filter_map(|dir| self.dirs.get(dir));
         let index = self.listed.get(path).into_iter().chain(dirs).next()?;
         self.markers.get(*index).map(String::as_str)
     }

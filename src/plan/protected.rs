@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::skip::Skipped;
+use crate::model::{paths::above, skip::Skipped};
 
 /// A set of paths that cover everything at or below them.
 #[derive(Debug)]
@@ -27,7 +27,6 @@ impl ProtectedPaths {
         if self.0.is_empty() {
             return None;
         }
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([0, path.len()]);
-        ends.map(|end| &path[..end]).find(|above| self.0.contains(*above))
+        above(path).chain(["", path]).find(|above| self.0.contains(*above))
     }
 }

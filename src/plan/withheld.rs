@@ -18,7 +18,7 @@ use std::{collections::HashMap, mem};
 use crate::{
     model::{
         direction::Direction,
-        paths::{is_under, split},
+        paths::{above, is_under, split},
         skip::{SkipReason, Skipped},
         time::Timestamp,
     },
@@ -139,8 +139,8 @@ impl<'a> Index<'a> {
         let margin = i64::try_from(margin).unwrap_or(i64::MAX);
         for entry in untransferred {
             index.by_path.insert(&entry.path, entry);
-            for (end, _) in entry.path.match_indices('/') {
-                index.by_ancestor.entry(&entry.path[..end]).or_insert(entry);
+            for dir in above(&entry.path) {
+                index.by_ancestor.entry(dir).or_insert(entry);
             }
             let time = entry.changed.map_or(i64::MAX, |time| time.nanos().saturating_add(margin));
             let latest = |other: &mut Latest<'a>| {
@@ -163,8 +163,7 @@ impl<'a> Index<'a> {
     /// Why a deletion is withheld. `None` if it is not.
     fn reason(&self, deletion: &Deletion) -> Option<(&'a Untransferred, WithheldReason)> {
         let path = &*deletion.path;
-        let above = path.match_indices('/').map(|(end, _)| &path[..end]);
-        let at_or_above = above.chain([path]).find_map(|above| self.by_path.get(above));
+        let at_or_above = above(path).chain([path]).find_map(|above| self.by_path.get(above));
         if let Some(entry) = at_or_above.or_else(|| self.by_ancestor.get(path)) {
             debug_assert!(
                 *entry.path == *path || is_under(path, &entry.path) || is_under(&entry.path, path)

@@ -14,7 +14,10 @@ use std::collections::{BTreeMap, HashSet};
 use crate::{
     error::{Cause, Error, Result},
     local::ParentCache,
-    model::{direction::Direction, paths::is_under},
+    model::{
+        direction::Direction,
+        paths::{above, is_under},
+    },
     plan::{Deletion, Transfer, withhold},
     report::{Event, Report},
     transfer::{
@@ -197,11 +200,6 @@ impl<'a> PathTree<'a> {
     fn uppermost<'p>(&self, path: &'p str) -> Option<&'p str> {
         above(path).find(|above| self.paths.contains(above))
     }
-}
-
-/// The directories above a path, from top to bottom.
-fn above(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').map(|(end, _)| &path[..end])
 }
 
 fn at_and_above(path: &str) -> impl Iterator<Item = &str> {
