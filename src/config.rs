@@ -6,7 +6,7 @@ use crate::{
     error::{Error, Result},
     model::{bucket_url::BucketUrl, links::Links},
     plan::Guards,
-    record::RecordScope,
+    record::{Location, RecordScope},
     s3::{
         Access, Checksum,
         options::ClientOptions,
@@ -78,6 +78,14 @@ impl Config {
 
     pub(crate) fn record_scope(&self) -> RecordScope {
         RecordScope::new(self.access.endpoint.as_deref(), &self.bucket, &self.dir)
+    }
+
+    /// Whether a path below the directory is the record, or one next to it. A record is no part of
+    /// the directory: every run would change it.
+    pub(crate) fn is_record(&self) -> impl Fn(&str) -> bool {
+        let record = self.record.as_deref();
+        let is_record = record.map(|path| Location(path).is_record(&self.dir));
+        move |path| is_record.as_ref().is_some_and(|is_record| is_record(path))
     }
 
     /// Rejects settings that cannot work.

@@ -348,12 +348,9 @@ impl Keeper {
         })?;
         let mut scan = scanned.into_inner().flatten().unwrap_or_default();
         let mut listing = listing;
-        if let Some(record) = &config.record {
-            // A record below the directory is no part of it: every run would change it.
-            let is_record = Location(record).is_record(&config.dir);
-            scan.files.retain(|file| !is_record(&file.path));
-            listing.objects.retain(|object| !is_record(&object.path));
-        }
+        let is_record = config.is_record();
+        scan.files.retain(|file| !is_record(&file.path));
+        listing.objects.retain(|object| !is_record(&object.path));
         Ok((scan, listing))
     }
 }

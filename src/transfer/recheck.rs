@@ -5,7 +5,6 @@ use std::{collections::HashSet, mem, time::Duration};
 use crate::{
     local::Snapshot,
     plan::{Deletion, Reason, Transfer, Withheld, WithheldReason, protected::ProtectedPaths},
-    record::Location,
     report::{Event, Report},
     transfer::{context::RunContext, job::Failed},
 };
@@ -33,18 +32,15 @@ pub(super) fn recheck(
     upload: impl Fn(Vec<Transfer>, &mut Report, &mut dyn FnMut(Event)) -> Vec<Failed>,
 ) -> Vec<Failed> {
     let mut failed = Vec::new();
-    let record = context.config.record.as_deref();
-    let is_below_root = record.map(|path| Location(path).is_record(&context.config.dir));
-    let is_record = |path: &str| is_below_root.as_ref().is_some_and(|is_record| is_record(path));
+    let is_record = context.config.is_record();
     // Objects at and below a skipped path must not be overwritten.
     let skipped = ProtectedPaths::of_skipped(&report.skipped);
-    let rounds = if snapshot.is_some() { MAX_ROUNDS } else { 0 };
     let mut snapshot = snapshot;
-    for round in 0..rounds {
+    for round in 0..MAX_ROUNDS {
+        let Some(snapshot) = &mut snapshot else { break };
         if round > 0 {
             context.cancel.sleep(ROUND_PAUSE);
         }
-        let Some(snapshot) = &mut snapshot else { break };
         let mut changes = match snapshot.update(context.file_pool, context.cancel) {
             Ok(changes) => changes,
             Err(error) => {
@@ -68,7 +64,6 @@ pub(super) fn recheck(
         if !changes.files.is_empty() {
             let new: HashSet<&str> = changes.files.iter().map(|file| &*file.path).collect();
             deletions.retain(|deletion| !new.contains(&*deletion.path));
-            drop(new);
             let transfer =
                 |file| Transfer { reason: Reason::Missing, file: Some(file), object: None };
             let transfers = changes.files.into_iter().map(transfer).collect();
