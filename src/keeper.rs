@@ -14,9 +14,9 @@ use crate::{
     config::Config,
     content::{self, Comparer},
     error::{Error, Result},
-    local::{self, FoundMarker, Root, Scan, Snapshot},
+    local::{self, FoundMarker, Marker, Root, Scan, Snapshot},
     model::{count::Count, direction::Direction},
-    plan::{self, Incomplete, Plan, PlanScope, Transfer, UnfinishedRestore, rule::Policy},
+    plan::{self, Incomplete, Plan, PlanScope, Transfer, rule::Policy},
     record::{Facts, Location, Record},
     remote::{self, Listing},
     report::{Event, Report, Stage},
@@ -86,7 +86,16 @@ impl Keeper {
         let mut plan = plan::build(direction, scan, listing, record, &policy);
         plan.scope = Some(self.scope());
         plan.snapshot = snapshot;
-        let incomplete = self.find_unfinished_restores(&mut plan, &markers)?;
+        let incomplete = match direction {
+            Direction::Backup => {
+                let markers = self.read_markers(&markers)?;
+                plan.protect_unrestored(markers, self.config.accept_incomplete)
+            }
+            Direction::Restore => {
+                plan.replace_markers(&markers);
+                Incomplete::default()
+            }
+        };
         plan.compare_unrestored(&incomplete);
         if direction == Direction::Backup
             && !(plan.transfers.is_empty() && plan.undecided.is_empty())
@@ -258,49 +267,12 @@ impl Keeper {
         may_delete.then(|| Snapshot::new(prefix_len, self.config.links, scan))
     }
 
-    /// Reads the markers that concern a backup, unless they are to be ignored, and determines those that
-    /// the run removes. `found` are those that the scan found.
-    fn find_unfinished_restores(
-        &self,
-        plan: &mut Plan,
-        found: &[FoundMarker],
-    ) -> Result<Incomplete> {
-        let is_accepted = self.config.accept_incomplete;
-        let own = found.iter().filter(|marker| !marker.is_linked);
-        if plan.direction == Direction::Restore {
-            let of_this_root = own.filter(|marker| !marker.path.contains('/'));
-            plan.markers = of_this_root.map(|marker| marker.path.clone()).collect();
-            return Ok(Incomplete::default());
-        }
+    /// The markers that concern a backup, and their lists.
+    fn read_markers(&self, found: &[FoundMarker]) -> Result<Vec<Marker>> {
+        let root = Root::open(&self.config.dir)?;
         let fail =
             |error| Error::new("read directory", self.config.dir.display().to_string(), error);
-        let root = Root::open(&self.config.dir)?;
-        if is_accepted {
-            plan.markers = own.map(|marker| marker.path.clone()).collect();
-            let removed = plan.markers.iter().map(|path| (self.config.dir.join(path), true));
-            let above = root.markers_above().map_err(fail)?.into_iter().map(|path| (path, false));
-            plan.unfinished = removed
-                .chain(above)
-                .map(|(marker, is_removed)| UnfinishedRestore {
-                    marker,
-                    problem: None,
-                    is_accepted,
-                    is_removed,
-                })
-                .collect();
-            return Ok(Incomplete::default());
-        }
-        let markers = root.markers(found).map_err(fail)?;
-        plan.unfinished = markers
-            .iter()
-            .map(|marker| UnfinishedRestore {
-                marker: marker.location.clone(),
-                problem: marker.problem.clone(),
-                is_accepted,
-                is_removed: false,
-            })
-            .collect();
-        Ok(Incomplete::new(markers))
+        root.markers(found).map_err(fail)
     }
 
     fn scope(&self) -> PlanScope {

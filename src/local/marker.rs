@@ -51,6 +51,10 @@ const MAX_BYTES: usize = 64 << 20;
 pub(crate) struct Marker {
     /// Where it is, for messages.
     pub location: PathBuf,
+    /// Its path below the root of the backup. `None` in the directories above the root.
+    pub path: Option<String>,
+    /// Its directory is or passes through a followed link.
+    pub is_linked: bool,
     /// The directory of the marker, below the root of the backup. Empty for the root itself and the
     /// directories above it.
     pub dir: String,
@@ -82,11 +86,17 @@ impl Root {
     /// Reads the markers that a scan of the root found, and those in all directories above it.
     pub(crate) fn markers(&self, found: &[FoundMarker]) -> io::Result<Vec<Marker>> {
         let mut markers = Vec::new();
-        for FoundMarker { path, real, .. } in found {
+        for FoundMarker { path, real, is_linked } in found {
             let (dir, _) = paths::split(path);
             let map = |listed: String| Some(join(dir, &listed));
             let list = read(self, real);
-            markers.push(Marker::new(self.path.join(path), dir.to_owned(), list, map));
+            let marker = Marker::new(self.path.join(path), list, map);
+            markers.push(Marker {
+                path: Some(path.clone()),
+                is_linked: *is_linked,
+                dir: dir.to_owned(),
+                ..marker
+            });
         }
         for (location, below) in above(&self.path)? {
             let (Some(dir), Some(name)) = (location.parent(), location.file_name()) else {
@@ -97,14 +107,9 @@ impl Root {
             // A list is UTF-8. It has no path below a directory whose name is not.
             let below = below.to_str().map(|below| format!("{below}/"));
             let map = |listed: String| Some(listed.strip_prefix(below.as_deref()?)?.to_owned());
-            markers.push(Marker::new(location, String::new(), list, map));
+            markers.push(Marker::new(location, list, map));
         }
         Ok(markers)
-    }
-
-    /// Where the markers in the directories above the root are.
-    pub(crate) fn markers_above(&self) -> io::Result<Vec<PathBuf>> {
-        Ok(above(&self.path)?.into_iter().map(|(location, _)| location).collect())
     }
 
     /// The markers that are not `known` in the directories of `paths`, and in all directories above:
@@ -193,9 +198,9 @@ impl Root {
 }
 
 impl Marker {
+    /// A marker above the root.
     fn new(
         location: PathBuf,
-        dir: String,
         list: Result<Option<Vec<String>>, String>,
         map: impl Fn(String) -> Option<String>,
     ) -> Marker {
@@ -204,7 +209,7 @@ impl Marker {
             Err(problem) => (None, Some(problem)),
         };
         let paths = list.map(|paths| paths.into_iter().filter_map(map).collect());
-        Marker { location, dir, paths, problem }
+        Marker { location, path: None, is_linked: false, dir: String::new(), paths, problem }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    local::Marker,
+    local::{FoundMarker, Marker},
     model::{
         direction::Direction,
         entry::File,
@@ -20,7 +20,7 @@ use crate::{
     },
     plan::{
         actions::{Deletion, Transfer},
-        plan::Plan,
+        plan::{Plan, UnfinishedRestore},
         rule::Reason,
     },
 };
@@ -80,6 +80,36 @@ impl Incomplete {
 }
 
 impl Plan {
+    /// Notes the markers that concern a backup. Returns what they list, which the run must not change.
+    ///
+    /// If the unfinished restores are accepted, that is nothing, and the run removes the markers in its
+    /// directory.
+    pub(crate) fn protect_unrestored(
+        &mut self,
+        mut markers: Vec<Marker>,
+        is_accepted: bool,
+    ) -> Incomplete {
+        if is_accepted {
+            // Nothing is removed through a link.
+            markers.retain(|marker| !marker.is_linked);
+            self.markers = markers.iter().filter_map(|marker| marker.path.clone()).collect();
+        }
+        let note = |marker: &Marker| UnfinishedRestore {
+            marker: marker.location.clone(),
+            problem: marker.problem.clone().filter(|_| !is_accepted),
+            is_accepted,
+            is_removed: is_accepted && marker.path.is_some(),
+        };
+        self.unfinished = markers.iter().map(note).collect();
+        if is_accepted { Incomplete::default() } else { Incomplete::new(markers) }
+    }
+
+    /// Notes the markers in the root of a restore, which its own marker replaces.
+    pub(crate) fn replace_markers(&mut self, found: &[FoundMarker]) {
+        let in_root = |marker: &&FoundMarker| !marker.is_linked && !marker.path.contains('/');
+        self.markers = found.iter().filter(in_root).map(|marker| marker.path.clone()).collect();
+    }
+
     /// Has the contents of listed pairs compared that the rule transfers without a comparison. Pairs of
     /// different sizes need none.
     pub(crate) fn compare_unrestored(&mut self, incomplete: &Incomplete) {
@@ -143,6 +173,8 @@ mod tests {
     fn incomplete(markers: &[(&str, Option<&[&str]>)]) -> Incomplete {
         let marker = |(dir, paths): &(&str, Option<&[&str]>)| Marker {
             location: PathBuf::from(format!("{dir}/marker")),
+            path: Some(format!("{dir}/marker")),
+            is_linked: false,
             dir: dir.to_string(),
             paths: paths.map(|paths| paths.iter().map(|path| path.to_string()).collect()),
             problem: None,
