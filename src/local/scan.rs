@@ -45,7 +45,7 @@ pub struct Scan {
     pub linked: Vec<Box<str>>,
     /// The skipped entries. Each protects everything at and below its path on the other side.
     pub skipped: Vec<Skipped>,
-    /// The temporary files that earlier runs left behind.
+    /// The temporary files that earlier runs left behind, in tree order.
     pub leftovers: Vec<String>,
     /// The markers of unfinished restores.
     pub markers: Vec<FoundMarker>,
@@ -119,6 +119,9 @@ impl Scan {
         self.dirs.par_sort_unstable_by(|a, b| paths::tree_order(a, b));
         self.dirs.dedup();
         self.skipped.par_sort_unstable_by(|a, b| paths::tree_order(&a.path, &b.path));
+        // One below a followed link is found under its real path as well.
+        self.leftovers.sort_unstable_by(|a, b| paths::tree_order(a, b));
+        self.leftovers.dedup();
         self.markers.sort_unstable_by(|a, b| paths::tree_order(&a.path, &b.path));
         self.markers.dedup_by(|a, b| a.path == b.path);
     }
@@ -159,6 +162,7 @@ enum Entry {
     File(File),
     Directory(Directory),
     Skipped(Skipped),
+    /// The real path, which passes through no link.
     Leftover(String),
     Marker(FoundMarker),
     Unread(Skipped, Unread),
@@ -347,14 +351,15 @@ impl<'a> Walk<'a> {
         if !metadata.is_file() {
             return skip(path, SkipReason::Special);
         }
+        // Whatever the length of its path: it is never a key. A link of such a name is no temporary file.
+        let name = paths::split(&path).1;
+        if paths::is_temporary(name)
+            && real == dir.real.join(name)
+            && let Some(real) = real.to_str()
+        {
+            return Entry::Leftover(real.to_owned());
+        }
         match paths::check(&path, self.prefix_len) {
-            // One that was reached through a link is not removed: a run changes nothing through
-            // links.
-            Err(paths::InvalidName::Temporary)
-                if dir.linked_from.is_empty() && real == Path::new(&path) =>
-            {
-                Entry::Leftover(path)
-            }
             Err(reason) => skip(path, SkipReason::Name(reason)),
             Ok(()) => {
                 let modified = match metadata.modified() {

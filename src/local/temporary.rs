@@ -8,8 +8,8 @@
 //! 3. [`Root::sync`] flushes any number of them to disk.
 //! 4. [`Root::publish`] renames it.
 //!
-//! A run that is killed leaves temporary files. The next run removes these leftovers, and also the
-//! temporary files that a run failed to remove.
+//! A restore that is killed leaves temporary files. The next restore removes these leftovers, and also
+//! the temporary files that a restore failed to remove. A backup leaves them alone.
 
 use std::{fs, io, os::unix::fs::PermissionsExt};
 

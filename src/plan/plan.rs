@@ -55,7 +55,8 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// The entries that are the same on both sides.
     pub kept: Count,
-    /// Temporary files that earlier runs left behind. The run removes them.
+    /// Temporary files that earlier restores left behind. A restore removes them. A backup neither
+    /// stores nor removes them.
     pub leftovers: Vec<String>,
     /// Restores that have not finished, in the directory of a backup, below or above it.
     pub unfinished: Vec<UnfinishedRestore>,
@@ -107,8 +108,8 @@ pub(crate) struct PlanScope {
 }
 
 impl Plan {
-    /// Whether there is nothing to transfer or delete. There may still be [leftovers](Plan::leftovers)
-    /// to remove.
+    /// Whether there is nothing to transfer or delete. A restore may still have
+    /// [leftovers](Plan::leftovers) to remove.
     pub fn is_empty(&self) -> bool {
         self.transfers.is_empty() && self.deletions.is_empty()
     }

@@ -1,4 +1,6 @@
-//! Removing leftover temporary files of earlier runs.
+//! Removing leftover temporary files of earlier restores.
+//!
+//! Only a restore removes them. A backup changes no file in its directory; it only names them.
 
 use crate::{
     error::{Cause, Error},
@@ -6,7 +8,7 @@ use crate::{
     transfer::context::RunContext,
 };
 
-/// Removes the temporary files of runs that ended before they could do so. Those of a run that is
+/// Removes the temporary files of restores that ended before they could do so. Those of a run that is
 /// still active, in a directory above or below this one, are kept.
 pub(super) fn remove(
     context: &RunContext,

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! 0  restore: write a marker that lists what is not restored yet
-//! 1  restore: rename the leftover temporary files of earlier runs that hold a missing object
+//! 1  restore: rename the leftover temporary files of earlier runs that hold a missing object, and
 //!    remove the other leftovers
 //! 2  backup: list the unfinished multipart uploads of the files to upload; keep the latest one of
 //!    each large file, to resume it; abort the others

@@ -30,8 +30,8 @@ pub(crate) fn run(context: &RunContext, mut plan: Plan, on_event: &mut dyn FnMut
     report.withhold(plan.withheld);
     if plan.direction == Direction::Restore {
         plan.transfers = reuse(context, &plan.leftovers, plan.transfers, &mut report, on_event);
+        leftovers::remove(context, &plan.leftovers, &mut report, on_event);
     }
-    leftovers::remove(context, &plan.leftovers, &mut report, on_event);
     let untransferred: Vec<Untransferred> = match plan.direction {
         Direction::Backup => {
             let backup = Backup { context, snapshot: plan.snapshot, margin: plan.margin };

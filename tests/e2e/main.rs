@@ -17,6 +17,7 @@ mod hostile;
 mod interrupts;
 mod kills;
 mod large;
+mod leftovers;
 mod locks;
 mod matrix;
 mod races;

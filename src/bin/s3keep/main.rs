@@ -93,7 +93,8 @@ fn sync(
     printer: &mut Printer,
 ) -> Result<u8> {
     let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
-    let must_ask = !mock && !yes && !plan.is_empty();
+    let removes_leftovers = direction == Direction::Restore && !plan.leftovers.is_empty();
+    let must_ask = !mock && !yes && (removes_leftovers || !plan.is_empty());
     printer.plan(&plan, must_ask);
     let is_nothing = plan.is_empty() && plan.kept.entries == 0 && plan.skipped.is_empty();
     if direction == Direction::Restore && is_nothing {

@@ -106,11 +106,18 @@ impl Printer {
             let text = format_args!("{:8}  {:7}  {size:>10}  {withheld}", "withheld", "");
             self.line(text, || withheld_json(withheld));
         }
+        let leftover = match plan.direction {
+            Direction::Backup => "leftover",
+            Direction::Restore => "sweep",
+        };
         for path in &plan.leftovers {
             self.line(
-                format_args!("{:8}  {:7}  {:>10}  {}", "sweep", "", "", Escaped(path)),
-                || json!({"type": "sweep", "path": path}),
+                format_args!("{leftover:8}  {:7}  {:>10}  {}", "", "", Escaped(path)),
+                || json!({"type": leftover, "path": path}),
             );
+        }
+        if plan.direction == Direction::Backup {
+            self.leftovers(&plan.leftovers);
         }
         self.unfinished(&plan.unfinished);
         self.skipped(&plan.skipped);
@@ -143,6 +150,20 @@ impl Printer {
         }));
         self.output.quiet = quiet;
         self.flush();
+    }
+
+    /// Warns of the leftover temporary files in the directory of a backup. The plan lists all of them.
+    fn leftovers(&mut self, leftovers: &[String]) {
+        let [first, ..] = leftovers else { return };
+        let (files, them) = match leftovers.len() {
+            1 => ("1 temporary file".to_owned(), "it"),
+            count => (format!("{count} temporary files"), "them"),
+        };
+        self.warning(&format!(
+            "not backed up: {files} of restores that did not finish, for example {}; a restore into \
+             this directory removes {them}",
+            Escaped(first)
+        ));
     }
 
     /// Prints the restores that have not finished, and what the backup makes of them.

@@ -121,7 +121,7 @@ fn sockets_and_pipes_are_skipped() {
 }
 
 #[test]
-fn leftover_temporary_files_are_removed_and_not_backed_up() {
+fn leftover_temporary_files_are_not_backed_up_and_removed_by_a_restore() {
     let world = World::on_any_server();
     world.write("src/a", "a");
     world.write("src/dir/.s3keep-0123456789abcdef.part", "unfinished");
@@ -130,7 +130,7 @@ fn leftover_temporary_files_are_removed_and_not_backed_up() {
     world.expect(2, "backup src BUCKET --mock");
     assert!(world.path("src/dir/.s3keep-0123456789abcdef.part").exists());
     world.expect(2, "backup src BUCKET --yes").assert_says("temporary files");
-    assert!(!world.path("src/dir/.s3keep-0123456789abcdef.part").exists());
+    assert!(world.path("src/dir/.s3keep-0123456789abcdef.part").exists());
     assert_eq!(world.keys(), [".s3keep-0123456789abcdee.part", "a", "dir/.s3keep-notes.part"]);
     world.write("src/.s3keep-0123456789abcdef.part", "unfinished");
     world.expect(2, "restore BUCKET src --yes");
@@ -157,17 +157,18 @@ fn temporary_files_below_a_locked_directory_are_kept() {
         "busy/deeper/.s3keep-0123456789abcdef.part",
     ];
 
+    world.put_object("busy/a", b"a");
     let child = lock("src/busy");
-    world.expect(0, "backup src BUCKET --yes");
+    world.expect(0, "restore BUCKET src --yes");
     assert_eq!(remaining(), kept);
     drop(child);
 
     let parent = lock("src");
-    world.expect(0, "backup src/busy BUCKET --yes");
+    world.expect(0, "restore BUCKET/busy src/busy --yes");
     assert_eq!(remaining(), kept);
     drop(parent);
 
-    world.expect(0, "backup src BUCKET --yes");
+    world.expect(0, "restore BUCKET src --yes");
     assert_eq!(remaining(), ["busy/a"]);
 }
 
