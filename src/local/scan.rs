@@ -6,7 +6,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use rayon::prelude::*;
@@ -14,7 +17,7 @@ use walkdir::WalkDir;
 
 use crate::{
     cancel::Cancel,
-    error::{Error, Result},
+    error::{Cause, Error, Result},
     local::{
         directory_times::DirectoryTimes,
         file_state::FileState,
@@ -31,6 +34,18 @@ use crate::{
 
 /// The least number of directory entries that one job of the pool looks at.
 const MIN_ENTRIES_PER_JOB: usize = 64;
+
+/// The most links to directories that are followed in one path.
+///
+/// Directories with links to each other have a path for every order in which one can pass through them:
+/// with 12 directories more than a billion. With this limit, the number of paths grows at most with
+/// the third power of the number of directories. The limit depends on nothing but the path, so all runs
+/// skip the same links, in whatever order they read the directories.
+const MAX_FOLLOWED: usize = 2;
+
+/// The most entries of directories behind [`MAX_FOLLOWED`] links, all together. More come from links
+/// between very many directories, and would exhaust the memory.
+const MAX_ENTRIES_BEHIND_LINKS: usize = 10_000_000;
 
 /// The entries below the root. `files`, `dirs` and `skipped` are in tree order.
 #[derive(Debug, Default)]
@@ -92,7 +107,7 @@ pub(crate) fn file_pool() -> Result<rayon::ThreadPool> {
 /// the length of each key.
 ///
 /// # Errors
-/// The root cannot be read, or the run was cancelled.
+/// The root cannot be read, there are too many entries behind links, or the run was cancelled.
 pub(crate) fn scan(
     pool: &rayon::ThreadPool,
     root: &Path,
@@ -134,6 +149,9 @@ pub(super) struct Walk<'a> {
     links: Links,
     cancel: &'a Cancel,
     found: Mutex<Scan>,
+    /// The number of entries of directories behind [`MAX_FOLLOWED`] links, and their limit.
+    behind_links: AtomicUsize,
+    max_behind_links: usize,
 }
 
 /// A directory to read.
@@ -175,7 +193,9 @@ impl<'a> Walk<'a> {
         links: Links,
         cancel: &'a Cancel,
     ) -> Walk<'a> {
-        Walk { root, prefix_len, links, cancel, found: Mutex::default() }
+        let (behind_links, max_behind_links) = (AtomicUsize::new(0), MAX_ENTRIES_BEHIND_LINKS);
+        let found = Mutex::default();
+        Walk { root, prefix_len, links, cancel, found, behind_links, max_behind_links }
     }
 
     /// Reads directories and everything below them, except the subdirectories that `is_known`
@@ -193,7 +213,19 @@ impl<'a> Walk<'a> {
             }
         });
         self.cancel.check()?;
+        if self.has_too_many_behind_links() {
+            let cause = Cause::Config(format!(
+                "more than {} entries were found behind {MAX_FOLLOWED} symlinks to directories, which may \
+                 lead to each other; remove some of these links, or do not use --links follow",
+                self.max_behind_links
+            ));
+            return Err(Error::new("read directory", self.root.display().to_string(), cause));
+        }
         Ok(self.found.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn has_too_many_behind_links(&self) -> bool {
+        self.behind_links.load(Ordering::Relaxed) > self.max_behind_links
     }
 
     fn directory<'s>(
@@ -202,7 +234,7 @@ impl<'a> Walk<'a> {
         dir: Directory,
         is_known: &'s (impl Fn(&str) -> bool + Sync),
     ) {
-        if self.cancel.is_cancelled() {
+        if self.cancel.is_cancelled() || self.has_too_many_behind_links() {
             return;
         }
         // Taken before the directory is read, so that they show every change from now on.
@@ -213,6 +245,9 @@ impl<'a> Walk<'a> {
             .max_depth(1)
             .into_iter()
             .collect();
+        if dir.linked_from.len() >= MAX_FOLLOWED {
+            self.behind_links.fetch_add(entries.len(), Ordering::Relaxed);
+        }
         let entries: Vec<Entry> = entries
             .into_par_iter()
             .with_min_len(MIN_ENTRIES_PER_JOB)
@@ -341,6 +376,8 @@ impl<'a> Walk<'a> {
             skip(path, SkipReason::LinkToDirectory)
         } else if is_below_target(&dir.real) || dir.linked_from.iter().any(is_below_target) {
             skip(path, SkipReason::LinkLoop)
+        } else if dir.linked_from.len() >= MAX_FOLLOWED {
+            skip(path, SkipReason::LinkTooDeep)
         } else {
             let linked_from = dir.linked_from.iter().chain([&dir.real]).cloned().collect();
             Entry::Directory(Directory { path, real, linked_from, previous: None })
@@ -414,6 +451,30 @@ fn join(dir: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scan_ends_with_an_error_if_links_lead_to_too_many_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for from in 0..4 {
+            fs::create_dir(root.join(from.to_string())).unwrap();
+            for to in (0..4).filter(|to| *to != from) {
+                let link = root.join(format!("{from}/to{to}"));
+                std::os::unix::fs::symlink(format!("../{to}"), link).unwrap();
+            }
+        }
+        let (pool, cancel) = (file_pool().unwrap(), Cancel::new());
+        let read = |max_behind_links| {
+            let walk = Walk::new(&root, 0, Links::Follow, &cancel);
+            let walk = Walk { max_behind_links, ..walk };
+            walk.read(&pool, vec![Directory::default()], &|_| false)
+        };
+        // Each of the 24 directories behind two links has three links.
+        assert_eq!(read(72).unwrap().dirs.len(), 4 * (1 + 3 + 6));
+        let error = read(71).unwrap_err();
+        assert!(error.to_string().contains("more than 71 entries"), "{error}");
+        assert_eq!(error.exit_code(), 1);
+    }
 
     #[test]
     fn file_that_its_directory_returns_twice_is_one_file() {

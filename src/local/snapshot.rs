@@ -69,7 +69,7 @@ impl Snapshot {
     /// Compares all directories with the file system, and reads those again that may have changed.
     ///
     /// # Errors
-    /// The run was cancelled.
+    /// There are too many entries behind links, or the run was cancelled.
     pub(crate) fn update(&mut self, pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<Changes> {
         let current = |read: &ReadDirectory| {
             DirectoryTimes::read(&self.root.join(&read.dir.real), read.times.as_ref())

@@ -8,7 +8,8 @@ pub enum Links {
     /// A link to a file inside the directory counts as that file. Every other link is skipped and named.
     #[default]
     Inside,
-    /// As `Inside`, and a link to a directory inside the directory counts as that directory.
+    /// As `Inside`, and a link to a directory inside the directory counts as that directory. In one path,
+    /// at most two such links are followed.
     Follow,
     /// Every link is skipped and named.
     Skip,

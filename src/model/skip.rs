@@ -29,6 +29,8 @@ pub enum SkipReason {
     LinkDangling,
     /// A symlink that leads back to itself or to a directory above it.
     LinkLoop,
+    /// A symlink to a directory, behind as many other followed symlinks as one path may have.
+    LinkTooDeep,
     /// A symlink to a directory. [`Links::Follow`](crate::Links::Follow) would enter it.
     LinkToDirectory,
     /// A symlink, skipped because of [`Links::Skip`](crate::Links::Skip).
@@ -74,6 +76,10 @@ impl fmt::Display for SkipReason {
             SkipReason::LinkLoop => {
                 f.write_str("a symlink that leads back to itself or to a directory above it")
             }
+            SkipReason::LinkTooDeep => f.write_str(
+                "a symlink to a directory, behind two other symlinks to directories (no third one \
+                 is followed)",
+            ),
             SkipReason::LinkToDirectory => {
                 f.write_str("a symlink to a directory (--links follow enters it)")
             }

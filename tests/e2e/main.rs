@@ -9,6 +9,7 @@ mod support;
 mod access;
 mod any_server;
 mod conflicts;
+mod cross_links;
 mod decision;
 mod embedding;
 mod faults;

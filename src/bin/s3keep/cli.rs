@@ -93,8 +93,8 @@ macro_rules! bucket_command {
             /// send unsigned requests, for public buckets
             #[argh(switch)]
             unsigned: bool,
-            /// symlinks: follow enters links to directories, too; skip skips all links. By default,
-            /// links to files count as files. No link is followed out of the directory
+            /// symlinks: follow enters links to directories, too (two in one path at most); skip skips
+            /// all links. By default, links to files count as files. No link is followed out of the directory
             #[argh(option, from_str_fn(links))]
             links: Option<Links>,
             /// the most requests in flight (default 512)
