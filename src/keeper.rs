@@ -84,7 +84,7 @@ impl Keeper {
             ignore_ctime: self.config.ignore_ctime,
         };
         let mut plan = plan::build(direction, scan, listing, record, &policy);
-        plan.scope = Some(self.scope());
+        plan.scope = Some(self.scope(direction));
         plan.snapshot = snapshot;
         let incomplete = match direction {
             Direction::Backup => {
@@ -109,6 +109,7 @@ impl Keeper {
             self.compare_contents(&mut plan, &policy, on_event)?;
         }
         plan.skip_unrestored(&incomplete);
+        plan.keep_planned();
         Ok(plan)
     }
 
@@ -186,15 +187,17 @@ impl Keeper {
     /// early, if there was one, a cancellation included: see [`Report::fatal`].
     ///
     /// # Errors
-    /// The run did not start: a guard refused it, the plan was made for another directory, bucket or
-    /// endpoint, another run is active in the directory, the directory cannot be opened, or a restore
+    /// The run did not start: a guard refused it, the plan was made for another direction, directory,
+    /// bucket or endpoint, it has a deletion that the
+    /// program added or changed, another run is active in the directory, the directory cannot be opened, or a restore
     /// cannot write its marker into it.
     pub fn execute(&self, mut plan: Plan, on_event: &mut dyn FnMut(Event)) -> Result<Report> {
-        if plan.scope != Some(self.scope()) {
+        if plan.scope != Some(self.scope(plan.direction)) {
             return Err(Error::config(
-                "the plan was made for another directory, bucket or endpoint; make a new plan",
+                "the plan was made for another direction, directory, bucket or endpoint; make a new plan",
             ));
         }
+        plan.find_left_out()?;
         self.check(&plan)?;
         let root = match plan.direction {
             Direction::Backup => Root::open(&self.config.dir)?,
@@ -275,9 +278,14 @@ impl Keeper {
         root.markers(found).map_err(fail)
     }
 
-    fn scope(&self) -> PlanScope {
+    fn scope(&self, direction: Direction) -> PlanScope {
         let Config { dir, bucket, access, .. } = &self.config;
-        PlanScope { dir: dir.clone(), bucket: bucket.clone(), endpoint: access.endpoint.clone() }
+        PlanScope {
+            direction,
+            dir: dir.clone(),
+            bucket: bucket.clone(),
+            endpoint: access.endpoint.clone(),
+        }
     }
 
     /// Scans the directory and lists the bucket at the same time, each with its own threads. Without a

@@ -78,6 +78,9 @@ pub enum WithheldReason {
     MayBeMoved,
     /// The directory changed during the run, so its file may have been moved.
     DirectoryChanged,
+    /// The program removed the transfer of an entry from the plan. Until it is transferred, the
+    /// deletion may be needed.
+    LeftOut,
 }
 
 impl fmt::Display for Withheld {
@@ -96,6 +99,10 @@ impl fmt::Display for Withheld {
             WithheldReason::DirectoryChanged => {
                 write!(f, "{path}: its file may have been moved while the directory changed")
             }
+            WithheldReason::LeftOut => write!(
+                f,
+                "{path}: it is kept because the transfer of {other} was removed from the plan"
+            ),
         }
     }
 }

@@ -10,13 +10,16 @@ mod doubt;
 mod emptied;
 mod guards;
 mod incomplete;
+mod left_out;
 pub(crate) mod merge;
 mod overlap;
 // The main type of this module has the name of the module.
 #[allow(clippy::module_inception)]
 mod plan;
+mod planned;
 pub(crate) mod protected;
 pub(crate) mod rule;
+mod unreadable;
 mod withheld;
 
 pub use actions::{Deletion, Transfer, Withheld, WithheldReason};

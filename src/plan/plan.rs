@@ -20,8 +20,10 @@ use crate::{
     plan::{
         actions::{Deletion, Transfer, Withheld},
         overlap::Overlap,
+        planned::Planned,
         protected::ProtectedPaths,
         rule::Reason,
+        withheld::Untransferred,
     },
     record::Record,
 };
@@ -45,9 +47,11 @@ pub struct UnfinishedRestore {
 pub struct Plan {
     /// Which side the run changes.
     pub direction: Direction,
-    /// The files or objects to transfer.
+    /// The files or objects to transfer. Removing one withholds the deletions that it would withhold if
+    /// it failed.
     pub transfers: Vec<Transfer>,
-    /// The entries to delete after the transfers, except those that depend on a transfer that fails.
+    /// The entries to delete after the transfers, except those that depend on a transfer that fails. They
+    /// can be removed. A plan with a deletion that was added or changed is not executed.
     pub deletions: Vec<Deletion>,
     /// The deletions that the run will not make, because something cannot be transferred.
     pub withheld: Vec<Withheld>,
@@ -70,6 +74,12 @@ pub struct Plan {
     pub(crate) margin: u64,
     /// What the record knew, and what planning added. The run adds the rest.
     pub(crate) record: Record,
+    /// What the plan keeps of its own lists: the program may change them.
+    pub(super) planned: Planned,
+    /// The transfers that the program removed, if a deletion may depend on them.
+    pub(crate) left_out: Vec<Untransferred>,
+    /// The paths of all skipped entries, if the run deletes something.
+    pub(crate) protected: ProtectedPaths,
     /// The pairs that only need a comparison because of their ctimes.
     pub(crate) only_ctime: Count,
     /// The number of paths that both sides have.
@@ -98,10 +108,11 @@ pub(super) struct LinkedPaths {
     pub directories: ProtectedPaths,
 }
 
-/// The directory and the bucket of a plan. The endpoint belongs to it, as two stores may have buckets
-/// of the same name.
+/// The direction, directory and bucket of a plan. The endpoint belongs to it, as two stores may have
+/// buckets of the same name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PlanScope {
+    pub direction: Direction,
     pub dir: PathBuf,
     pub bucket: BucketUrl,
     pub endpoint: Option<String>,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::model::{paths::above, skip::Skipped};
 
 /// A set of paths that cover everything at or below them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ProtectedPaths(HashSet<Box<str>>);
 
 impl ProtectedPaths {

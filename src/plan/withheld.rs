@@ -13,19 +13,15 @@
 //! A rename changes the ctime of a file and of the directory that it is moved into. An object that was
 //! stored later is the copy of another file.
 
-use std::{collections::HashMap, mem};
+use std::collections::HashMap;
 
 use crate::{
     model::{
         direction::Direction,
         paths::{above, is_under, split},
-        skip::{SkipReason, Skipped},
         time::Timestamp,
     },
-    plan::{
-        actions::{Deletion, Transfer, Withheld, WithheldReason},
-        plan::Plan,
-    },
+    plan::actions::{Deletion, Transfer, Withheld, WithheldReason},
 };
 
 /// An entry of the source that was not transferred.
@@ -64,34 +60,6 @@ impl Untransferred {
                 Untransferred { path, needs: Needs::File(transfer.size(direction)), changed: None }
             }
         }
-    }
-}
-
-impl Plan {
-    /// Skips the files of a backup that cannot be read. `find` returns for each why it cannot be read,
-    /// or `None`.
-    pub(crate) fn skip_unreadable(&mut self, find: impl Fn(&[Transfer]) -> Vec<Option<String>>) {
-        let mut untransferred = Vec::new();
-        for transfers in [&mut self.transfers, &mut self.undecided] {
-            let mut reasons = find(transfers).into_iter();
-            transfers.retain(|transfer| {
-                let Some(why) = reasons.next().flatten() else { return true };
-                untransferred.push(Untransferred::of_transfer(transfer, self.direction));
-                let (path, reason) = (transfer.path().to_owned(), SkipReason::Unreadable(why));
-                self.skipped.push(Skipped { path, reason });
-                false
-            });
-        }
-        self.withhold(&untransferred);
-        self.complete();
-    }
-
-    /// Withholds the deletions that depend on entries that are not transferred.
-    pub(crate) fn withhold(&mut self, untransferred: &[Untransferred]) {
-        let (allowed, withheld) =
-            withhold(mem::take(&mut self.deletions), untransferred, self.margin);
-        self.deletions = allowed;
-        self.withheld.extend(withheld);
     }
 }
 

@@ -18,7 +18,7 @@ const MAX_ROUNDS: u32 = 3;
 const ROUND_PAUSE: Duration = Duration::from_millis(60);
 
 /// Uploads the files that appeared after the scan, by `upload`, and removes from `deletions` what must
-/// not be deleted. If the directory keeps changing, all of them are withheld. Returns the uploads that
+/// not be deleted. Objects at and below a `skipped` path are not overwritten. If the directory keeps changing, all of them are withheld. Returns the uploads that
 /// failed.
 ///
 /// An object to delete may be the only copy of a file that was moved while the directory was
@@ -26,6 +26,7 @@ const ROUND_PAUSE: Duration = Duration::from_millis(60);
 pub(super) fn recheck(
     context: &RunContext,
     snapshot: Option<Snapshot>,
+    skipped: &ProtectedPaths,
     deletions: &mut Vec<Deletion>,
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
@@ -33,8 +34,6 @@ pub(super) fn recheck(
 ) -> Vec<Failed> {
     let mut failed = Vec::new();
     let is_record = context.config.is_record();
-    // Objects at and below a skipped path must not be overwritten.
-    let skipped = ProtectedPaths::of_skipped(&report.skipped);
     let mut snapshot = snapshot;
     for round in 0..MAX_ROUNDS {
         let Some(snapshot) = &mut snapshot else { break };

@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use crate::{
     local::Snapshot,
-    model::{count::Count, direction::Direction},
-    plan::{Deletion, Plan, Transfer, Untransferred, withhold},
+    model::{count::Count, direction::Direction, paths},
+    plan::{
+        Deletion, Plan, Transfer, Untransferred, Withheld, WithheldReason,
+        protected::ProtectedPaths, withhold,
+    },
     report::{Event, Report, Stage},
     s3::parts::{part_count, part_size},
     transfer::{
@@ -26,15 +29,20 @@ const MIN_WORKERS: usize = 16;
 pub(crate) fn run(context: &RunContext, mut plan: Plan, on_event: &mut dyn FnMut(Event)) -> Report {
     let start = Instant::now();
     let mut report = Report::new(plan.direction, plan.kept, plan.skipped);
-    let mut deletions = plan.deletions;
     report.withhold(plan.withheld);
+    let (mut deletions, withheld) = withhold(plan.deletions, &plan.left_out, plan.margin);
+    let left_out = |withheld| Withheld { reason: WithheldReason::LeftOut, ..withheld };
+    report.withhold_with(withheld.into_iter().map(left_out).collect(), on_event);
     if plan.direction == Direction::Restore {
+        // The caller may have added other paths.
+        plan.leftovers.retain(|path| paths::is_temporary(paths::split(path).1));
         plan.transfers = reuse(context, &plan.leftovers, plan.transfers, &mut report, on_event);
         leftovers::remove(context, &plan.leftovers, &mut report, on_event);
     }
     let untransferred: Vec<Untransferred> = match plan.direction {
         Direction::Backup => {
-            let backup = Backup { context, snapshot: plan.snapshot, margin: plan.margin };
+            let Plan { snapshot, protected, margin, .. } = plan;
+            let backup = Backup { context, snapshot, protected, margin };
             backup.run(plan.transfers, &mut deletions, &mut report, on_event)
         }
         Direction::Restore => {
@@ -58,6 +66,8 @@ pub(crate) fn run(context: &RunContext, mut plan: Plan, on_event: &mut dyn FnMut
 struct Backup<'a> {
     context: &'a RunContext<'a>,
     snapshot: Option<Snapshot>,
+    /// The paths that the plan skips.
+    protected: ProtectedPaths,
     margin: u64,
 }
 
@@ -84,7 +94,15 @@ impl Backup<'_> {
         let mut failed = upload(transfers, report, on_event);
         report.note_interruption(context.cancel);
         if report.fatal.is_none() && may_replace {
-            failed.extend(recheck(context, self.snapshot, deletions, report, on_event, upload));
+            failed.extend(recheck(
+                context,
+                self.snapshot,
+                &self.protected,
+                deletions,
+                report,
+                on_event,
+                upload,
+            ));
             report.note_interruption(context.cancel);
         }
         if report.fatal.is_none() {

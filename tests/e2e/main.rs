@@ -8,6 +8,7 @@ mod support;
 
 mod access;
 mod any_server;
+mod changed_plans;
 mod conflicts;
 mod cross_links;
 mod decision;

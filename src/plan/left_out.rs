@@ -1,0 +1,47 @@
+//! What a program removed from a plan: see [`Planned`] for the consequences.
+
+use std::{collections::HashSet, mem};
+
+use crate::{
+    error::{Error, Result},
+    model::escape::Escaped,
+    plan::{actions::Transfer, plan::Plan, planned::Planned, protected::ProtectedPaths},
+};
+
+impl Plan {
+    /// Keeps what is needed to notice that the program changes the plan. To be called once, when the
+    /// plan is complete.
+    pub(crate) fn keep_planned(&mut self) {
+        self.planned = Planned::new(self.direction, &self.transfers, &self.deletions);
+        if !self.deletions.is_empty() {
+            self.protected = ProtectedPaths::of_skipped(&self.skipped);
+        }
+    }
+
+    /// Finds the transfers that the program removed.
+    ///
+    /// # Errors
+    /// The program added or changed a deletion.
+    pub(crate) fn find_left_out(&mut self) -> Result<()> {
+        let planned = mem::take(&mut self.planned);
+        if let Some(deletion) = self.deletions.iter().find(|other| !planned.has_deletion(other)) {
+            return Err(Error::config(format!(
+                "the deletion of {} is not one of the plan; deletions can be removed from a plan, but \
+                 neither added nor changed",
+                Escaped(&deletion.path)
+            )));
+        }
+        if planned.is_complete(&self.transfers) {
+            return Ok(());
+        }
+        let present: HashSet<&str> = self.transfers.iter().map(Transfer::path).collect();
+        planned.downloads.for_each(|path| {
+            if !present.contains(path) {
+                self.unrestored.push(path.into());
+            }
+        });
+        let left_out = planned.transfers.into_iter();
+        self.left_out.extend(left_out.filter(|entry| !present.contains(&*entry.path)));
+        Ok(())
+    }
+}
