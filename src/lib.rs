@@ -67,6 +67,7 @@ pub use config::{Config, TransferConfig};
 pub use error::{Cause, CredentialsError, Error, Refusal, Result};
 pub use keeper::Keeper;
 pub use model::{
+    attribute::Attribute,
     bucket_url::{BucketUrl, InvalidBucketUrl},
     count::Count,
     direction::Direction,
@@ -82,7 +83,7 @@ pub use plan::{
     Deletion, Guards, MaxDelete, Plan, Reason, Transfer, UnfinishedRestore, Withheld,
     WithheldReason,
 };
-pub use report::{Event, KEPT_FAILURES, Progress, Report, Stage, exit};
+pub use report::{Event, KEPT_FAILURES, Progress, Report, Stage, UnpreservedAttribute, exit};
 pub use s3::{Access, AccessOptions, Addressing, Checksum, Env};
 pub use verify::{Difference, Verification};
 

@@ -53,6 +53,7 @@ const ORDER: &[&str] = &[
     // Events, the report, exit codes.
     "report/mod",
     "report/report",
+    "report/attributes",
     "report/events",
     "report/exit",
     // The configuration of a run.
@@ -111,6 +112,7 @@ const ORDER: &[&str] = &[
     "local/file_state",
     "local/flush",
     "local/platform",
+    "local/refused",
     // The record: what was last known to be the same.
     "record/mod",
     "record/record",
@@ -191,6 +193,7 @@ const ORDER: &[&str] = &[
     "error/s3_code",
     // Plain data. These files import nothing from the rest of the crate.
     "model/mod",
+    "model/attribute",
     "model/bucket_url",
     "model/count",
     "model/direction",

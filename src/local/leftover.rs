@@ -10,8 +10,11 @@ use cap_std::fs::OpenOptions;
 use rustix::process::geteuid;
 
 use crate::{
-    local::{file_state::Expected, parent::Parent, root::Root, temporary::Complete},
-    model::{paths, time::Timestamp},
+    local::{
+        file_state::Expected, parent::Parent, refused::unless_refused, root::Root,
+        temporary::Complete,
+    },
+    model::{attribute::Attribute, paths, time::Timestamp},
 };
 
 /// A leftover temporary file, open for reading.
@@ -43,8 +46,9 @@ impl Leftover {
     pub(crate) fn complete(self, path: &str, modified: Timestamp) -> io::Result<Complete> {
         // An error of writing the file in an earlier run is reported now.
         self.file.sync_data()?;
-        self.file.set_modified(modified.into())?;
+        let set = self.file.set_modified(modified.into());
+        let unpreserved = unless_refused(Attribute::Time, set)?.into_iter().collect();
         debug_assert!(paths::is_temporary(&self.parent.name));
-        Ok(Complete::new(path, self.parent.name, Expected::Nothing))
+        Ok(Complete::new(path, self.parent.name, Expected::Nothing, unpreserved))
     }
 }

@@ -13,6 +13,7 @@ mod parent;
 mod permission;
 mod platform;
 mod reading;
+mod refused;
 mod root;
 mod scan;
 mod snapshot;

@@ -23,9 +23,14 @@ use crate::{
         file_state::Expected,
         parent::{Parent, ParentCache},
         platform,
+        refused::unless_refused,
         root::Root,
     },
-    model::{paths, time::Timestamp},
+    model::{
+        attribute::{Attribute, Unpreserved},
+        paths,
+        time::Timestamp,
+    },
 };
 
 /// A temporary file that is being written. Dropping it removes the file.
@@ -44,11 +49,18 @@ pub(crate) struct Complete {
     /// The name of the temporary file.
     name: String,
     expected: Expected,
+    /// The attributes that it could not get.
+    pub unpreserved: Vec<Unpreserved>,
 }
 
 impl Complete {
-    pub(super) fn new(path: &str, name: String, expected: Expected) -> Complete {
-        Complete { path: path.to_owned(), name, expected }
+    pub(super) fn new(
+        path: &str,
+        name: String,
+        expected: Expected,
+        unpreserved: Vec<Unpreserved>,
+    ) -> Complete {
+        Complete { path: path.to_owned(), name, expected, unpreserved }
     }
 }
 
@@ -115,16 +127,19 @@ impl Temporary {
         expected: Expected,
         modified: Timestamp,
     ) -> Result<Complete, Cause> {
+        let mut unpreserved = Vec::new();
         if let Expected::File(_) = expected {
             // Objects have no permissions, so the file keeps those that it had, but not setuid and
             // setgid: the kernel clears these on every write too, and the owner may be another now.
             let replaced = self.parent.dir.symlink_metadata(&self.parent.name)?.permissions();
             let mode = replaced.into_std(&self.file)?.mode() & 0o777;
-            self.file.set_permissions(fs::Permissions::from_mode(mode))?;
+            let set = self.file.set_permissions(fs::Permissions::from_mode(mode));
+            unpreserved.extend(unless_refused(Attribute::Mode, set)?);
         }
-        self.file.set_modified(modified.into())?;
+        let set = self.file.set_modified(modified.into());
+        unpreserved.extend(unless_refused(Attribute::Time, set)?);
         let name = self.name.take().unwrap_or_default();
-        Ok(Complete { path: path.to_owned(), name, expected })
+        Ok(Complete::new(path, name, expected, unpreserved))
     }
 }
 

@@ -5,9 +5,13 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     cancel::Cancel,
     error::Error,
-    model::{count::Count, direction::Direction, skip::Skipped},
+    model::{attribute::Unpreserved, count::Count, direction::Direction, skip::Skipped},
     plan::Withheld,
-    report::{events::Event, exit},
+    report::{
+        attributes::{self, UnpreservedAttribute},
+        events::Event,
+        exit,
+    },
 };
 
 /// The most failures that a report keeps. Further ones are only counted.
@@ -42,6 +46,9 @@ pub struct Report {
     /// The number of files that grew while they were uploaded. They are stored with the size that they
     /// had when they were opened, and the next backup uploads them again. These are not failures.
     pub grew: u64,
+    /// The attributes that restored files do not have because the target refuses them or does not keep
+    /// them, by cause. These are not failures.
+    pub unpreserved: Vec<UnpreservedAttribute>,
     /// The marker that a restore leaves because it did not restore everything. While it exists, backups
     /// of the directory keep the objects that are missing there.
     pub unfinished: Option<PathBuf>,
@@ -66,6 +73,7 @@ impl Report {
             reused: 0,
             unchecked: 0,
             grew: 0,
+            unpreserved: Vec::new(),
             unfinished: None,
             fatal: None,
             elapsed: Duration::ZERO,
@@ -90,6 +98,16 @@ impl Report {
         if cancel.is_cancelled() {
             self.fatal.get_or_insert_with(Error::interrupted);
         }
+    }
+
+    /// Counts the attributes that a restored file does not have.
+    pub(crate) fn note_unpreserved(&mut self, path: &str, attributes: &[Unpreserved]) {
+        attributes.iter().for_each(|one| attributes::add(&mut self.unpreserved, path, one));
+    }
+
+    /// Reports the attributes that restored files do not have, each cause as one warning.
+    pub(crate) fn warn_of_unpreserved(&self, on_event: &mut dyn FnMut(Event)) {
+        self.unpreserved.iter().for_each(|one| on_event(Event::Warning(&one.to_string())));
     }
 
     /// Records deletions that are withheld.

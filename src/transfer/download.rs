@@ -73,7 +73,7 @@ impl Steps for Downloader<'_> {
         let complete = temporary
             .complete(&object.path, expected_target(transfer), object.modified)
             .map_err(|cause| Error::new("download", &*object.path, cause))?;
-        Ok(Transferred { bytes: object.size, checked, complete: Some(complete), grew: false })
+        Ok(Transferred::downloaded(object.size, checked, Some(complete)))
     }
 
     fn start(&self, transfer: &Transfer) -> Result<PartDownload> {
@@ -128,7 +128,7 @@ impl Steps for Downloader<'_> {
             .map(|temporary| temporary.complete(&object.path, download.expected, object.modified))
             .transpose()
             .map_err(|cause| Error::new("download", &*object.path, cause))?;
-        Ok(Transferred { bytes: object.size, checked, complete, grew: false })
+        Ok(Transferred::downloaded(object.size, checked, complete))
     }
 
     fn abort(&self, download: &PartDownload) -> Result<()> {

@@ -41,7 +41,10 @@ fn rename_batch(context: &RunContext, batch: Vec<Unpublished>) -> TransferResult
         while let Some(file) = batch.next_if(|file| parent_path(file) == dir) {
             let Unpublished { transfer, complete, bytes, checked } = file;
             let result = match context.root.publish(&complete, &mut cache) {
-                Ok(()) => Ok(Transferred { bytes, checked, complete: None, grew: false }),
+                Ok(()) => Ok(Transferred {
+                    unpreserved: complete.unpreserved,
+                    ..Transferred::downloaded(bytes, checked, None)
+                }),
                 Err(cause) => Err(fail(transfer.path(), cause)),
             };
             results.push((transfer, result));

@@ -51,6 +51,7 @@ pub(super) fn reuse(
         match result {
             Ok(done) => {
                 report.transferred.add(done.bytes);
+                report.note_unpreserved(transfer.path(), &done.unpreserved);
                 report.reused += 1;
                 on_event(Event::Transferred { path: transfer.path(), bytes: done.bytes });
             }

@@ -58,6 +58,7 @@ pub(crate) fn run(context: &RunContext, mut plan: Plan, on_event: &mut dyn FnMut
         report.withhold_with(withheld, on_event);
         delete_all(context, &deletions, &mut report, on_event);
     }
+    report.warn_of_unpreserved(on_event);
     report.elapsed = start.elapsed();
     report
 }

@@ -410,7 +410,7 @@ mod tests {
     impl FakeSteps {
         fn result(path: &str, bytes: u64) -> Result<Transferred> {
             let error = || Error::new("download", path, Cause::Network("lost".to_owned()));
-            let transferred = Transferred { bytes, checked: true, complete: None, grew: false };
+            let transferred = Transferred::downloaded(bytes, true, None);
             (!path.ends_with('7')).then_some(transferred).ok_or_else(error)
         }
     }

@@ -3,6 +3,7 @@
 use crate::{
     error::Result,
     local::{Complete, ParentCache},
+    model::attribute::Unpreserved,
     plan::Transfer,
     report::{Event, Report},
 };
@@ -44,14 +45,27 @@ pub(super) struct Transferred {
     pub complete: Option<Complete>,
     /// The file grew while it was uploaded. The object has the content up to its earlier size.
     pub grew: bool,
+    /// The attributes that a downloaded file does not have.
+    pub unpreserved: Vec<Unpreserved>,
 }
 
 impl Transferred {
+    /// A download that is complete, but still has to be renamed.
+    pub(super) fn downloaded(bytes: u64, checked: bool, complete: Option<Complete>) -> Transferred {
+        Transferred { bytes, checked, complete, grew: false, unpreserved: Vec::new() }
+    }
+
+    /// An upload. The server has verified the content.
+    pub(super) fn uploaded(bytes: u64, grew: bool) -> Transferred {
+        Transferred { bytes, checked: true, complete: None, grew, unpreserved: Vec::new() }
+    }
+
     /// Records the final result of a transfer.
     pub(super) fn record(&self, path: &str, report: &mut Report, on_event: &mut dyn FnMut(Event)) {
         let Transferred { bytes, checked, grew, .. } = *self;
         report.transferred.add(bytes);
         report.unchecked += u64::from(!checked);
+        report.note_unpreserved(path, &self.unpreserved);
         on_event(Event::Transferred { path, bytes });
         if grew {
             report.grew += 1;

@@ -100,7 +100,7 @@ impl Steps for Uploader<'_> {
                     }
                     self.context.bytes_done.fetch_add(state.size, Ordering::Relaxed);
                     let bytes = state.size;
-                    return Ok(Transferred { bytes, checked: true, complete: None, grew });
+                    return Ok(Transferred::uploaded(bytes, grew));
                 }
                 // The file keeps changing. A change after `end` is newer than the object, so the
                 // next run will see it.
@@ -193,7 +193,7 @@ impl Steps for Uploader<'_> {
         if !grew {
             learn::uploaded(self.context, &upload.transfer, upload.prepared, recorded, etag);
         }
-        Ok(Transferred { bytes: size, checked: true, complete: None, grew })
+        Ok(Transferred::uploaded(size, grew))
     }
 
     fn abort(&self, upload: &MultipartUpload) -> Result<()> {

@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use s3keep::{
     Cleanup, Direction, Error, Escaped, Event, Plan, Report, Skipped, Stage, UnfinishedRestore,
-    Verification, Withheld, WithheldReason,
+    UnpreservedAttribute, Verification, Withheld, WithheldReason,
 };
 use serde_json::json;
 
@@ -348,6 +348,7 @@ impl Printer {
                 "failed": report.failed, "withheld": report.withheld, "reused": report.reused,
                 "unchecked": report.unchecked,
                 "grew": report.grew,
+                "unpreserved": unpreserved_json(report),
                 "ended_by": report.fatal.as_ref().map(Error::to_string),
                 "marker": report.unfinished.as_ref().map(|marker| marker.to_string_lossy()),
                 "seconds": report.elapsed.as_secs_f64(), "exit_code": report.exit_code(),
@@ -414,6 +415,11 @@ impl Printer {
 /// Prints a line to standard error. A closed pipe is not an error.
 pub fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "s3keep: {text}");
+}
+
+fn unpreserved_json(report: &Report) -> Vec<serde_json::Value> {
+    let json = |one: &UnpreservedAttribute| json!({"attribute": one.attribute.as_str(), "reason": one.reason, "files": one.files});
+    report.unpreserved.iter().map(json).collect()
 }
 
 fn withheld_json(withheld: &Withheld) -> serde_json::Value {

@@ -4,6 +4,7 @@
 //! and a system that refuses. In every case, nothing outside the directory is read, written or
 //! deleted.
 
+mod attributes;
 mod command;
 mod deep_trees;
 mod disk;

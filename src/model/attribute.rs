@@ -1,0 +1,32 @@
+//! The attributes that a restore gives to a file, beside its content.
+
+/// An attribute that a restore gives to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Attribute {
+    /// The modification time: that of the object.
+    Time,
+    /// The permissions.
+    Mode,
+    /// The owner and the group.
+    Owner,
+}
+
+impl Attribute {
+    /// The attribute as one word, as the JSON output prints it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Attribute::Time => "time",
+            Attribute::Mode => "mode",
+            Attribute::Owner => "owner",
+        }
+    }
+}
+
+/// An attribute that a restored file does not have, and why. Its content is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unpreserved {
+    pub attribute: Attribute,
+    /// The words of the system, or what else is known.
+    pub reason: String,
+}
