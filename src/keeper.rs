@@ -232,6 +232,9 @@ impl Keeper {
             // A file that changes after this run has another ctime than the one recorded.
             local::wait_for_next_tick(latest, &self.cancel);
         }
+        if let Some(keeps_times) = report.shows_that_times_are_kept() {
+            record.set_keeps_times(keeps_times);
+        }
         record.learn(facts);
         self.save_record(record, on_event);
         Ok(report)

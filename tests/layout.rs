@@ -112,6 +112,7 @@ const ORDER: &[&str] = &[
     "local/file_state",
     "local/flush",
     "local/platform",
+    "local/times",
     "local/refused",
     // The record: what was last known to be the same.
     "record/mod",

@@ -11,10 +11,9 @@ use rustix::process::geteuid;
 
 use crate::{
     local::{
-        file_state::Expected, parent::Parent, refused::unless_refused, root::Root,
-        temporary::Complete,
+        file_state::Expected, parent::Parent, root::Root, temporary::Complete, times::set_modified,
     },
-    model::{attribute::Attribute, paths, time::Timestamp},
+    model::{paths, time::Timestamp},
 };
 
 /// A leftover temporary file, open for reading.
@@ -46,9 +45,14 @@ impl Leftover {
     pub(crate) fn complete(self, path: &str, modified: Timestamp) -> io::Result<Complete> {
         // An error of writing the file in an earlier run is reported now.
         self.file.sync_data()?;
-        let set = self.file.set_modified(modified.into());
-        let unpreserved = unless_refused(Attribute::Time, set)?.into_iter().collect();
+        let (modified, unkept) = set_modified(&self.file, modified)?;
         debug_assert!(paths::is_temporary(&self.parent.name));
-        Ok(Complete::new(path, self.parent.name, Expected::Nothing, unpreserved))
+        Ok(Complete::new(
+            path,
+            self.parent.name,
+            Expected::Nothing,
+            modified,
+            Vec::from_iter(unkept),
+        ))
     }
 }

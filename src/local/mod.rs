@@ -18,6 +18,7 @@ mod root;
 mod scan;
 mod snapshot;
 mod temporary;
+mod times;
 
 pub(crate) use file_state::{Expected, FileState};
 pub(crate) use hidden_content::{HIDDEN_CONTENT, has_hidden_content};
@@ -30,3 +31,4 @@ pub(crate) use root::Root;
 pub(crate) use scan::{FoundMarker, Scan, Unread, file_pool, scan};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use temporary::{Complete, Temporary};
+pub(crate) use times::{is_kept, unkept};

@@ -25,6 +25,7 @@ use crate::{
         platform,
         refused::unless_refused,
         root::Root,
+        times::set_modified,
     },
     model::{
         attribute::{Attribute, Unpreserved},
@@ -49,6 +50,8 @@ pub(crate) struct Complete {
     /// The name of the temporary file.
     name: String,
     expected: Expected,
+    /// The modification time that it has.
+    pub modified: Timestamp,
     /// The attributes that it could not get.
     pub unpreserved: Vec<Unpreserved>,
 }
@@ -58,9 +61,10 @@ impl Complete {
         path: &str,
         name: String,
         expected: Expected,
+        modified: Timestamp,
         unpreserved: Vec<Unpreserved>,
     ) -> Complete {
-        Complete { path: path.to_owned(), name, expected, unpreserved }
+        Complete { path: path.to_owned(), name, expected, modified, unpreserved }
     }
 }
 
@@ -136,10 +140,10 @@ impl Temporary {
             let set = self.file.set_permissions(fs::Permissions::from_mode(mode));
             unpreserved.extend(unless_refused(Attribute::Mode, set)?);
         }
-        let set = self.file.set_modified(modified.into());
-        unpreserved.extend(unless_refused(Attribute::Time, set)?);
+        let (modified, unkept) = set_modified(&self.file, modified)?;
+        unpreserved.extend(unkept);
         let name = self.name.take().unwrap_or_default();
-        Ok(Complete::new(path, name, expected, unpreserved))
+        Ok(Complete::new(path, name, expected, modified, unpreserved))
     }
 }
 

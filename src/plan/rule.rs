@@ -16,6 +16,9 @@
 //! The margin is the measured clock skew plus one second. *Recorded* means that the
 //! [record](crate::record) has an entry for the path.
 //!
+//! If a restore found that the directory does not keep the mtimes that it set, the record says so. The two
+//! rows that decide by times do not apply then: the contents are compared.
+//!
 //! The times of a symlink are those of its target. They do not show that it points to another file now.
 //!
 //! If the contents cannot be compared, a file whose mtime equals LastModified to the nanosecond is
@@ -102,6 +105,8 @@ pub(crate) fn decide(
         Decision::CompareContents
     } else if known == Known::Same {
         Decision::Keep
+    } else if known == Known::WithoutTimes {
+        Decision::CompareContents
     } else if is_later && mtime <= policy.now {
         Decision::Transfer(Reason::Newer)
     } else if direction == Direction::Backup

@@ -57,6 +57,8 @@ pub(crate) enum Known {
     Same,
     /// One of them is not as recorded.
     Changed,
+    /// They are not known to be the same, and the directory does not keep modification times.
+    WithoutTimes,
 }
 
 impl Known {

@@ -5,6 +5,7 @@
 //! | magic | `s3keep record` and a line feed |
 //! | version | one byte |
 //! | scope | what the record belongs to: its length, and so many bytes |
+//! | times | one byte: 1 if the directory does not keep modification times, else 0 |
 //! | entries | in tree order, each as below |
 //! | checksum | the CRC-64/NVME of everything before, 8 bytes |
 //!
@@ -23,7 +24,7 @@ use crate::{
 };
 
 const MAGIC: &[u8] = b"s3keep record\n";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECKSUM_BYTES: usize = 8;
 
 const NO_ETAG: u8 = 0;
@@ -31,9 +32,19 @@ const MD5_ETAG: u8 = 1;
 const PARTS_ETAG: u8 = 2;
 const OTHER_ETAG: u8 = 3;
 
-/// Checks everything around the entries. Returns where the entries start and end, or why the file
-/// cannot be used.
-pub(super) fn check(bytes: &[u8], scope: &[u8]) -> Result<(usize, usize), &'static str> {
+/// What a record has around its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Checked {
+    /// Where the entries start.
+    pub start: usize,
+    /// Where they end.
+    pub end: usize,
+    /// The directory does not keep modification times.
+    pub has_no_times: bool,
+}
+
+/// Checks everything around the entries. An error says why the file cannot be used.
+pub(super) fn check(bytes: &[u8], scope: &[u8]) -> Result<Checked, &'static str> {
     let damaged = "it is damaged";
     let end = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(damaged)?;
     if !bytes.starts_with(MAGIC) {
@@ -52,7 +63,8 @@ pub(super) fn check(bytes: &[u8], scope: &[u8]) -> Result<(usize, usize), &'stat
     if reader.take(len).ok_or(damaged)? != scope {
         return Err("it belongs to another directory or bucket");
     }
-    Ok((reader.position, end))
+    let has_no_times = *reader.take(1).and_then(<[u8]>::first).ok_or(damaged)? != 0;
+    Ok(Checked { start: reader.position, end, has_no_times })
 }
 
 fn checksum(bytes: &[u8]) -> Vec<u8> {
@@ -192,11 +204,12 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(scope: &[u8]) -> Encoder {
+    pub(super) fn new(scope: &[u8], has_no_times: bool) -> Encoder {
         let mut bytes = MAGIC.to_vec();
         bytes.push(VERSION);
         let mut encoder = Encoder { bytes, last_path: String::new(), last_changed: 0 };
         encoder.block(scope);
+        encoder.bytes.push(u8::from(has_no_times));
         encoder
     }
 
@@ -285,13 +298,13 @@ mod tests {
     }
 
     fn encoded(entries: &[Recorded]) -> Vec<u8> {
-        let mut encoder = Encoder::new(b"scope");
+        let mut encoder = Encoder::new(b"scope", false);
         entries.iter().for_each(|entry| encoder.add_entry(entry));
         encoder.finish()
     }
 
     fn decoded(bytes: &[u8]) -> Result<Vec<Recorded>, &'static str> {
-        let (start, end) = check(bytes, b"scope")?;
+        let Checked { start, end, .. } = check(bytes, b"scope")?;
         let mut cursor = Cursor::new(start, end);
         let mut entries = Vec::new();
         while cursor.advance(bytes) {
@@ -329,7 +342,7 @@ mod tests {
     #[test]
     fn malformed_entries_end_the_record_and_never_panic() {
         let bytes = encoded(&entries());
-        let (start, end) = check(&bytes, b"scope").unwrap();
+        let Checked { start, end, .. } = check(&bytes, b"scope").unwrap();
         let original = decoded(&bytes).unwrap();
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..2_000 {

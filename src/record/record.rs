@@ -9,7 +9,7 @@ use crate::{
     },
     record::{
         entry::{Known, Recorded},
-        format::{self, Cursor, Encoder},
+        format::{self, Checked, Cursor, Encoder},
         location::{Location, RecordScope},
     },
 };
@@ -25,6 +25,12 @@ pub(crate) struct Record {
     /// For each entry up to the cursor, whether the run keeps it.
     kept: Vec<bool>,
     learned: Vec<Recorded>,
+    /// A restore found that the directory does not keep modification times.
+    has_no_times: bool,
+    /// What the file says about that.
+    had_no_times: bool,
+    /// There is an entry for the path that was compared last.
+    is_at_entry: bool,
     /// The file exists, and cannot be used.
     is_unusable: bool,
 }
@@ -41,7 +47,10 @@ impl Record {
         let why = match location.read() {
             Ok(None) => return (Record::empty(), None),
             Ok(Some(bytes)) => match format::check(&bytes, scope.as_bytes()) {
-                Ok((start, end)) => return (Record::new(bytes, start, end), None),
+                Ok(Checked { start, end, has_no_times }) => {
+                    let record = Record::new(bytes, start, end);
+                    return (Record { has_no_times, had_no_times: has_no_times, ..record }, None);
+                }
                 Err(why) => why.to_owned(),
             },
             Err(error) => error.to_string(),
@@ -61,6 +70,9 @@ impl Record {
             cursor: Some(Cursor::new(start, end)),
             kept: Vec::new(),
             learned: Vec::new(),
+            has_no_times: false,
+            had_no_times: false,
+            is_at_entry: false,
             is_unusable: false,
         };
         record.advance();
@@ -70,11 +82,20 @@ impl Record {
     /// Compares a file and an object of the same path with their entry. The paths must be in tree
     /// order.
     pub(crate) fn compare(&mut self, file: &File, object: &Object, ignore_ctime: bool) -> Known {
+        match self.compare_entry(file, object, ignore_ctime) {
+            Known::Nothing | Known::Changed if self.has_no_times => Known::WithoutTimes,
+            known => known,
+        }
+    }
+
+    fn compare_entry(&mut self, file: &File, object: &Object, ignore_ctime: bool) -> Known {
+        self.is_at_entry = false;
         while let Some(cursor) = &self.cursor {
             match tree_order(cursor.path(), &file.path) {
                 Ordering::Less => self.advance(),
                 Ordering::Greater => break,
                 Ordering::Equal => {
+                    self.is_at_entry = true;
                     let (state, etag) = (cursor.state(), cursor.etag());
                     return Known::of(state, etag, file, object, ignore_ctime);
                 }
@@ -83,9 +104,9 @@ impl Record {
         Known::Nothing
     }
 
-    /// Keeps the entry that was compared last.
+    /// Keeps the entry of the path that was compared last, if there is one.
     pub(crate) fn keep(&mut self) {
-        if let Some(kept) = self.kept.last_mut() {
+        if let Some(kept) = self.kept.last_mut().filter(|_| self.is_at_entry) {
             *kept = true;
         }
     }
@@ -93,6 +114,11 @@ impl Record {
     /// Adds entries, which replace those of the same paths.
     pub(crate) fn learn(&mut self, facts: Vec<Recorded>) {
         self.learned.extend(facts);
+    }
+
+    /// Says whether the directory keeps the modification times that restored files get.
+    pub(crate) fn set_keeps_times(&mut self, keeps_times: bool) {
+        self.has_no_times = !keeps_times;
     }
 
     fn advance(&mut self) {
@@ -109,7 +135,9 @@ impl Record {
         while self.cursor.is_some() {
             self.advance();
         }
-        let is_same = self.kept.iter().all(|kept| *kept) && self.learned.is_empty();
+        let is_same = self.kept.iter().all(|kept| *kept)
+            && self.learned.is_empty()
+            && self.has_no_times == self.had_no_times;
         if is_same && !self.is_unusable {
             return Ok(());
         }
@@ -119,7 +147,7 @@ impl Record {
         self.learned.dedup_by(|a, b| a.path == b.path);
         let learned = mem::take(&mut self.learned);
         let mut learned = learned.iter().peekable();
-        let mut encoder = Encoder::new(scope.as_bytes());
+        let mut encoder = Encoder::new(scope.as_bytes(), self.has_no_times);
         let mut cursor = Cursor::new(self.start, self.end);
         for kept in &self.kept {
             if !cursor.advance(&self.bytes) {

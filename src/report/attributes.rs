@@ -13,6 +13,10 @@ use crate::model::{
 /// The most paths that are kept for each cause.
 const EXAMPLES: usize = 3;
 
+/// What follows from modification times that are not those of the objects.
+const ADVICE: &str =
+    "; later runs compare the contents of such files, without a record only with --checksum";
+
 /// Restored files that do not have an attribute, all for the same reason. Their content is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,7 +71,11 @@ impl fmt::Display for UnpreservedAttribute {
             0 => {}
             more => write!(f, " and {more} more")?,
         }
-        write!(f, "): {}", self.reason)
+        write!(f, "): {}", self.reason)?;
+        if self.attribute == Attribute::Time {
+            f.write_str(ADVICE)?;
+        }
+        Ok(())
     }
 }
 
@@ -89,8 +97,10 @@ mod tests {
         let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
         let expected = [
             "5 restored files do not have the modification time of the object (file 1, file 2, \
-             file 3 and 2 more): not permitted",
-            "1 restored file does not have the modification time of the object (a): not supported",
+             file 3 and 2 more): not permitted; later runs compare the contents of such files, without \
+             a record only with --checksum",
+            "1 restored file does not have the modification time of the object (a): not supported; \
+             later runs compare the contents of such files, without a record only with --checksum",
             "1 restored file does not have the permissions of the replaced file (b): not permitted",
         ];
         assert_eq!(texts, expected);

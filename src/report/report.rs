@@ -5,7 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     cancel::Cancel,
     error::Error,
-    model::{attribute::Unpreserved, count::Count, direction::Direction, skip::Skipped},
+    model::{
+        attribute::{Attribute, Unpreserved},
+        count::Count,
+        direction::Direction,
+        skip::Skipped,
+    },
     plan::Withheld,
     report::{
         attributes::{self, UnpreservedAttribute},
@@ -108,6 +113,20 @@ impl Report {
     /// Reports the attributes that restored files do not have, each cause as one warning.
     pub(crate) fn warn_of_unpreserved(&self, on_event: &mut dyn FnMut(Event)) {
         self.unpreserved.iter().for_each(|one| on_event(Event::Warning(&one.to_string())));
+    }
+
+    /// Whether the directory keeps the modification times of restored files. `None` if the run does not
+    /// show it: only one that restored everything shows that no file is without its time.
+    pub(crate) fn shows_that_times_are_kept(&self) -> Option<bool> {
+        let is_time = |one: &UnpreservedAttribute| one.attribute == Attribute::Time;
+        if self.unpreserved.iter().any(is_time) {
+            return Some(false);
+        }
+        let restored_all = self.direction == Direction::Restore
+            && self.transferred.entries > 0
+            && self.kept.entries == 0
+            && self.exit_code() == exit::SUCCESS;
+        restored_all.then_some(true)
     }
 
     /// Records deletions that are withheld.

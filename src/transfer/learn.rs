@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use crate::{
-    local::{ParentCache, Prepared},
-    model::etag::ETag,
+    local::{self, ParentCache, Prepared},
+    model::{attribute::Unpreserved, etag::ETag, time::Timestamp},
     plan::Transfer,
     record::{Recorded, RecordedState},
     transfer::context::RunContext,
@@ -39,17 +39,24 @@ pub(super) fn uploaded(
     }
 }
 
-/// A downloaded file was renamed to its final path. A rename changes the ctime, so its state is read
-/// now.
-pub(super) fn downloaded(context: &RunContext, transfer: &Transfer, cache: &mut ParentCache) {
-    let Some(object) = transfer.object.as_ref().filter(|object| object.etag != ETag::None) else {
-        return;
-    };
-    let Ok(state) = context.root.state_of_renamed(&object.path, cache) else { return };
+/// A downloaded file was renamed to its final path. It had the time `modified` before. A rename changes
+/// the ctime, so its state is read now. Returns why its time is not that of the object any more.
+pub(super) fn downloaded(
+    context: &RunContext,
+    transfer: &Transfer,
+    modified: Timestamp,
+    cache: &mut ParentCache,
+) -> Option<Unpreserved> {
+    let object = transfer.object.as_ref()?;
+    let state = context.root.state_of_renamed(&object.path, cache).ok()?;
     // Another state is not that of the download: the file may have changed already.
-    let is_unchanged = state.size == object.size && state.modified == object.modified;
-    if is_unchanged && state.has_exact_times() {
+    let is_unchanged = state.size == object.size && state.modified == modified;
+    // If the time is that of writing the file, a change within the same tick would not show.
+    let shows_changes = modified == object.modified || modified < state.changed;
+    if is_unchanged && shows_changes && state.has_exact_times() && object.etag != ETag::None {
         let (path, etag) = (object.path.clone(), object.etag.clone());
         context.facts.add(Recorded { path, state, etag });
     }
+    (!local::is_kept(object.modified, state.modified))
+        .then(|| local::unkept("it changed when the file was closed or renamed"))
 }

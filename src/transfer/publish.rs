@@ -3,7 +3,7 @@
 use crate::{
     error::{Cause, Error, Result},
     local::ParentCache,
-    model::paths,
+    model::{attribute::Attribute, paths},
     transfer::{
         context::RunContext,
         job::{TransferResults, Unpublished},
@@ -38,8 +38,10 @@ fn rename_batch(context: &RunContext, batch: Vec<Unpublished>) -> TransferResult
     while let Some(file) = batch.peek() {
         let dir = parent_path(file).to_owned();
         let (first, mut cache) = (results.len(), ParentCache::default());
+        let mut times = Vec::new();
         while let Some(file) = batch.next_if(|file| parent_path(file) == dir) {
             let Unpublished { transfer, complete, bytes, checked } = file;
+            let modified = complete.modified;
             let result = match context.root.publish(&complete, &mut cache) {
                 Ok(()) => Ok(Transferred {
                     unpreserved: complete.unpreserved,
@@ -47,6 +49,7 @@ fn rename_batch(context: &RunContext, batch: Vec<Unpublished>) -> TransferResult
                 }),
                 Err(cause) => Err(fail(transfer.path(), cause)),
             };
+            times.push(modified);
             results.push((transfer, result));
         }
         if !context.root.is_in_place(&cache) {
@@ -55,8 +58,14 @@ fn rename_batch(context: &RunContext, batch: Vec<Unpublished>) -> TransferResult
                 *result = Err(fail(transfer.path(), cause));
             }
         }
-        let renamed = results[first..].iter().filter(|(_, result)| result.is_ok());
-        renamed.for_each(|(transfer, _)| learn::downloaded(context, transfer, &mut cache));
+        for ((transfer, result), modified) in results[first..].iter_mut().zip(times) {
+            if let Ok(done) = result {
+                let unkept = learn::downloaded(context, transfer, modified, &mut cache);
+                // It is known already if the time was not kept when it was set.
+                let is_known = done.unpreserved.iter().any(|one| one.attribute == Attribute::Time);
+                done.unpreserved.extend(unkept.filter(|_| !is_known));
+            }
+        }
     }
     results
 }
