@@ -39,6 +39,7 @@ const ORDER: &[&str] = &[
     "transfer/upload",
     "transfer/reuse",
     "transfer/growth",
+    "transfer/holes",
     "transfer/resume",
     "transfer/restore_marker",
     "transfer/worker",

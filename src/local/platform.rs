@@ -1,8 +1,6 @@
 //! System calls that only Linux and Android have, with fallbacks for other systems.
 
-pub(crate) use imp::{
-    HAS_SYNCFS, open_beneath, rename_if_absent, reserve, start_writeback, syncfs,
-};
+pub(crate) use imp::{HAS_SYNCFS, open_beneath, rename_if_absent, start_writeback, syncfs};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
@@ -10,18 +8,12 @@ mod imp {
 
     use cap_std::fs::Dir;
     use rustix::{
-        fs::{
-            Advice, FallocateFlags, Mode, OFlags, RenameFlags, ResolveFlags, fadvise, fallocate,
-            openat2, renameat_with,
-        },
+        fs::{Advice, Mode, OFlags, RenameFlags, ResolveFlags, fadvise, openat2, renameat_with},
         io::Errno,
     };
 
     /// Whether [`syncfs`] exists.
     pub(crate) const HAS_SYNCFS: bool = true;
-
-    /// For smaller files, a reservation is not worth a system call.
-    const MIN_RESERVATION: u64 = 1 << 20;
 
     /// Opens a directory below `root` with one system call, without following any link.
     ///
@@ -44,21 +36,6 @@ mod imp {
             Ok(()) => Ok(true),
             Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Reserves disk space for a file, so that a full disk is reported at once.
-    ///
-    /// Otherwise a large download would first use up the space of all smaller ones, and then fail.
-    pub(crate) fn reserve(file: &File, size: u64) -> io::Result<()> {
-        if size < MIN_RESERVATION {
-            return Ok(());
-        }
-        let reserve = || fallocate(file, FallocateFlags::empty(), 0, size);
-        match rustix::io::retry_on_intr(reserve) {
-            // The file system does not support it.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(()),
-            other => Ok(other?),
         }
     }
 
@@ -92,10 +69,6 @@ mod imp {
 
     pub(crate) fn rename_if_absent(_: &Dir, _: &str, _: &str) -> io::Result<bool> {
         Ok(false)
-    }
-
-    pub(crate) fn reserve(_: &File, _: u64) -> io::Result<()> {
-        Ok(())
     }
 
     pub(crate) fn start_writeback(_: &File, _: Range<u64>) {}

@@ -22,7 +22,7 @@ pub(super) fn unless_refused(
 }
 
 /// Whether the system does not permit or does not support what was asked.
-fn is_refusal(error: &io::Error) -> bool {
+pub(super) fn is_refusal(error: &io::Error) -> bool {
     let refusals = [
         Errno::PERM,
         Errno::ACCESS,

@@ -17,7 +17,10 @@ use cap_std::{
     ambient_authority,
     fs::{Dir, OpenOptions},
 };
-use rustix::process::{Resource, getrlimit};
+use rustix::{
+    fs::fstatvfs,
+    process::{Resource, getrlimit},
+};
 
 use crate::{
     error::{Error, Result},
@@ -94,6 +97,12 @@ impl Root {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a file"));
         }
         Ok((file, metadata))
+    }
+
+    /// The free space of the file system of the root, in bytes. `None` if that is unknown.
+    pub(crate) fn free_space(&self) -> Option<u64> {
+        let state = fstatvfs(&self.dir).ok().filter(|state| state.f_blocks > 0)?;
+        Some(state.f_bavail.saturating_mul(state.f_frsize))
     }
 
     /// Flushes everything that was written below the root to disk. After a failure, every later

@@ -22,8 +22,7 @@ use crate::{
     local::{
         file_state::Expected,
         parent::{Parent, ParentCache},
-        platform,
-        refused::unless_refused,
+        refused::{is_refusal, unless_refused},
         root::Root,
         times::set_modified,
     },
@@ -34,12 +33,18 @@ use crate::{
     },
 };
 
+/// Smaller files are written as a whole: holes in them do not save much. Some FUSE file systems can only
+/// write from the start to the end.
+const MIN_SPARSE: u64 = 1 << 20;
+
 /// A temporary file that is being written. Dropping it removes the file.
 pub(crate) struct Temporary {
     parent: Parent,
     /// `None` once it is complete.
     name: Option<String>,
     pub file: fs::File,
+    /// It has its full length already, and zeros need not be written.
+    pub is_sparse: bool,
 }
 
 /// A temporary file that only has to be renamed. It holds no descriptor, and dropping it does not
@@ -69,8 +74,9 @@ impl Complete {
 }
 
 impl Root {
-    /// Creates a temporary file for `path`, with disk space for `size` bytes. Missing directories
-    /// are created.
+    /// Creates a temporary file of `size` bytes for `path`. Missing directories are created.
+    ///
+    /// No disk space is reserved: the content may be mostly zeros.
     pub(crate) fn temporary(
         &self,
         path: &str,
@@ -82,8 +88,17 @@ impl Root {
             return Err(Errno::FBIG.into());
         }
         let parent = self.cached_parent(path, true, cache)?;
-        let temporary = Temporary::create(parent, replaces_file)?;
-        platform::reserve(&temporary.file, size)?;
+        let mut temporary = Temporary::create(parent, replaces_file)?;
+        if size >= MIN_SPARSE {
+            // Some FUSE file systems cannot extend a file. All of it is written there.
+            match temporary.file.set_len(size) {
+                Err(error) if is_refusal(&error) => {}
+                extended => {
+                    extended?;
+                    temporary.is_sparse = true;
+                }
+            }
+        }
         Ok(temporary)
     }
 
@@ -120,7 +135,7 @@ impl Temporary {
             options.mode(0o600);
         }
         let file = parent.dir.open_with(&name, &options)?.into_std();
-        Ok(Temporary { parent, name: Some(name), file })
+        Ok(Temporary { parent, name: Some(name), file, is_sparse: false })
     }
 
     /// Sets the modification time, and the mode of the file that this one replaces, and closes the

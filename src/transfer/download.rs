@@ -19,6 +19,7 @@ use crate::{
     },
     transfer::{
         context::RunContext,
+        holes,
         steps::{Steps, Transferred},
     },
 };
@@ -44,6 +45,7 @@ pub(super) struct PartDownload {
     /// Taken by the last step.
     temporary: Mutex<Option<Temporary>>,
     file: File,
+    is_sparse: bool,
 }
 
 impl PartDownload {
@@ -60,7 +62,8 @@ impl Steps for Downloader<'_> {
         let temporary = self.create_temporary(transfer, cache)?;
         let file = &temporary.file;
         let key = self.context.key(&object.path);
-        let mut sink = SmallSink { context: self.context, file, verification: None };
+        let output = Output { context: self.context, file, is_sparse: temporary.is_sparse };
+        let mut sink = SmallSink { output, verification: None };
         self.context.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
         let checked = match sink.verification {
             Some((proof, Some(hasher))) => {
@@ -87,7 +90,6 @@ impl Steps for Downloader<'_> {
         }
         let temporary = self.create_temporary(transfer, &mut ParentCache::default())?;
         let fail = |error| Error::new("create file", transfer.path(), Cause::from(error));
-        temporary.file.set_len(object.size).map_err(fail)?;
         let file = temporary.file.try_clone().map_err(fail)?;
         let part_size = part_size(object.size, self.context.config.transfer.part_size);
         Ok(PartDownload {
@@ -97,6 +99,7 @@ impl Steps for Downloader<'_> {
             expected: expected_target(transfer),
             part_size,
             proof,
+            is_sparse: temporary.is_sparse,
             temporary: Mutex::new(Some(temporary)),
             file,
         })
@@ -107,11 +110,11 @@ impl Steps for Downloader<'_> {
     }
 
     fn part(&self, download: &PartDownload, index: u64) -> Result<()> {
-        let PartDownload { object, key, file, sums, .. } = download;
+        let PartDownload { object, key, file, is_sparse, sums, .. } = download;
         let range = part_range(object.size, download.part_size, index);
         let hasher = sums.as_ref().map(PartSums::hasher);
-        let mut sink =
-            PartSink { context: self.context, file, hasher, writeback_start: range.start };
+        let output = Output { context: self.context, file, is_sparse: *is_sparse };
+        let mut sink = PartSink { output, hasher, writeback_start: range.start };
         self.context.client.get(key, &object.etag, object.size, range.clone(), &mut sink)?;
         if let (Some(sums), Some(hasher)) = (sums, sink.hasher) {
             sums.add(index, hasher, range.end - range.start);
@@ -203,8 +206,7 @@ fn expected_target(transfer: &Transfer) -> Expected {
 
 /// Writes a small object to a file and hashes it.
 struct SmallSink<'a> {
-    context: &'a RunContext<'a>,
-    file: &'a File,
+    output: Output<'a>,
     /// The proof of the content, and the hasher for it, once the first response has started.
     verification: Option<(Proof, Option<Hasher>)>,
 }
@@ -223,14 +225,13 @@ impl Sink for SmallSink<'_> {
         if let Some((_, Some(hasher))) = &mut self.verification {
             hasher.update(bytes);
         }
-        write(self.context, self.file, offset, bytes)
+        self.output.write(offset, bytes)
     }
 }
 
 /// Writes a part to a file, and hashes it if the checksums of the parts can prove the whole.
 struct PartSink<'a> {
-    context: &'a RunContext<'a>,
-    file: &'a File,
+    output: Output<'a>,
     hasher: Option<Hasher>,
     /// The bytes of the part before this offset are already being written to disk.
     writeback_start: u64,
@@ -240,15 +241,14 @@ impl Sink for PartSink<'_> {
     fn head(&mut self, _: &Head) {}
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
-        write(self.context, self.file, offset, bytes)?;
+        let Output { context, file, .. } = self.output;
+        self.output.write(offset, bytes)?;
         // Without a hasher, the file is read again to verify it, and should stay in the page cache.
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
             let end = offset + bytes.len() as u64;
-            if end - self.writeback_start >= WRITEBACK_BYTES
-                && !self.context.config.transfer.no_sync
-            {
-                local::start_writeback(self.file, self.writeback_start..end);
+            if end - self.writeback_start >= WRITEBACK_BYTES && !context.config.transfer.no_sync {
+                local::start_writeback(file, self.writeback_start..end);
                 self.writeback_start = end;
             }
         }
@@ -256,8 +256,24 @@ impl Sink for PartSink<'_> {
     }
 }
 
-fn write(context: &RunContext, file: &File, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
-    file.write_all_at(bytes, offset)?;
-    context.bytes_done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    Ok(())
+/// The file that a download is written to.
+#[derive(Clone, Copy)]
+struct Output<'a> {
+    context: &'a RunContext<'a>,
+    file: &'a File,
+    is_sparse: bool,
+}
+
+impl Output<'_> {
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
+        if self.is_sparse {
+            for (offset, data) in holes::data(offset, bytes) {
+                self.file.write_all_at(data, offset)?;
+            }
+        } else {
+            self.file.write_all_at(bytes, offset)?;
+        }
+        self.context.bytes_done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
 }

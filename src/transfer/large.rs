@@ -63,6 +63,18 @@ impl<H> LargeTransfer<H> {
         }
     }
 
+    /// The bytes of the parts that were not started yet.
+    pub(super) fn bytes_not_started(&self) -> u64 {
+        match &self.phase {
+            Phase::Starting => self.size,
+            Phase::Transferring { part_count, next_part, .. } => {
+                let parts = part_count - next_part;
+                parts.saturating_mul(self.size.div_ceil((*part_count).max(1))).min(self.size)
+            }
+            _ => 0,
+        }
+    }
+
     /// The job for the next part, if there is one.
     pub(super) fn next_part(&mut self, id: LargeId) -> Option<Job<H>> {
         match &mut self.phase {

@@ -40,6 +40,7 @@ mod context;
 mod delete;
 mod download;
 mod growth;
+mod holes;
 mod job;
 mod large;
 mod learn;

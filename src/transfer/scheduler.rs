@@ -54,6 +54,9 @@ const MAX_BYTES_IN_FLIGHT_FAR: u64 = 512 << 20;
 /// only one thread at a time write to a file.
 const MAX_LARGE_TRANSFERS: usize = 4;
 
+/// Smaller downloads are not compared with the free disk space.
+const MIN_CHECKED_SIZE: u64 = 1 << 20;
+
 /// After this many network failures in a row, the run gives up. Each object is retried as often as
 /// the configuration allows, so trying all others could take days.
 const MAX_CONSECUTIVE_FAILURES: usize = 1_000;
@@ -65,6 +68,10 @@ pub(super) struct Scheduler<'a, H> {
     total: Count,
     /// The transfers that were not started yet.
     waiting: VecDeque<Transfer>,
+    /// Downloads that may not fit on the disk. They may be mostly zeros, so each is tried alone, once all
+    /// others are done: it cannot take the space of others then.
+    deferred: VecDeque<Transfer>,
+    has_warned_of_space: bool,
     /// The paths of the corrupt downloads that were queued a second time.
     repeated: HashSet<String>,
     large: BTreeMap<LargeId, LargeTransfer<H>>,
@@ -79,6 +86,8 @@ pub(super) struct Scheduler<'a, H> {
     consecutive_failures: usize,
     /// Complete downloads that wait to be published.
     unpublished: Vec<Unpublished>,
+    /// The number of publish jobs that are not done.
+    publishing: usize,
     /// The transfers that failed.
     failed: Vec<Failed>,
     /// Do not report uploads that the store refuses: they may be repeated.
@@ -107,6 +116,8 @@ impl<'a, H> Scheduler<'a, H> {
             direction,
             total,
             waiting: transfers.into(),
+            deferred: VecDeque::new(),
+            has_warned_of_space: false,
             repeated: HashSet::new(),
             large: BTreeMap::new(),
             next_id: 0,
@@ -115,6 +126,7 @@ impl<'a, H> Scheduler<'a, H> {
             bytes_in_flight: 0,
             consecutive_failures: 0,
             unpublished: Vec::new(),
+            publishing: 0,
             failed: Vec::new(),
             defers_refusals: false,
             report,
@@ -158,6 +170,49 @@ impl<'a, H> Scheduler<'a, H> {
         Some(job)
     }
 
+    /// Whether there is disk space for a download of `size` bytes beside those that were started.
+    fn fits(&self, size: u64) -> bool {
+        if self.direction == Direction::Backup || size < MIN_CHECKED_SIZE {
+            return true;
+        }
+        let large = self.large.values().map(LargeTransfer::bytes_not_started);
+        let needed = large.fold(self.bytes_in_flight.saturating_add(size), u64::saturating_add);
+        self.context.root.free_space().is_none_or(|free| needed <= free)
+    }
+
+    /// The next transfer to start. Downloads that may not fit on the disk are deferred.
+    fn next_transfer(&mut self) -> Option<Transfer> {
+        while let Some(transfer) = self.waiting.pop_front() {
+            if self.fits(transfer.size(self.direction)) {
+                return Some(transfer);
+            }
+            self.deferred.push_back(transfer);
+        }
+        None
+    }
+
+    /// A deferred download, if there is space for it now, or nothing else is left to do.
+    fn next_deferred(&mut self) -> Option<Transfer> {
+        let is_idle = self.in_flight == 0 && self.publishing == 0;
+        let size = self.deferred.front()?.size(self.direction);
+        if self.fits(size) {
+            return self.deferred.pop_front();
+        }
+        if !is_idle {
+            return None;
+        }
+        if !self.has_warned_of_space {
+            self.has_warned_of_space = true;
+            let (count, dir) = (self.deferred.len(), self.context.config.dir.display());
+            let text = format!(
+                "{count} downloads may not fit into the free space of {dir}; they are tried one by one, \
+                 because zeros take no space"
+            );
+            (self.on_event)(Event::Warning(&text));
+        }
+        self.deferred.pop_front()
+    }
+
     fn start_large(&mut self, transfer: Transfer) -> Job<H> {
         let id = self.next_id;
         self.next_id += 1;
@@ -185,6 +240,7 @@ impl<'a, H> Scheduler<'a, H> {
     }
 
     fn publish_all(&mut self) -> Job<H> {
+        self.publishing += 1;
         Job::Publish(mem::take(&mut self.unpublished))
     }
 
@@ -298,9 +354,19 @@ impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
         if next_is_large && starting >= MAX_LARGE_TRANSFERS {
             return None;
         }
-        match self.waiting.pop_front() {
-            None => self.last_batch(),
-            Some(transfer) if next_is_large => Some(self.start_large(transfer)),
+        let transfer = match self.next_transfer() {
+            Some(transfer) => Some(transfer),
+            None => match self.last_batch() {
+                Some(job) => return Some(job),
+                None => self.next_deferred(),
+            },
+        };
+        match transfer {
+            // A large one was deferred.
+            None => self.next_part(),
+            Some(transfer) if is_large(transfer.size(self.direction), part_size) => {
+                Some(self.start_large(transfer))
+            }
             Some(transfer) => Some(self.start_small(transfer)),
         }
     }
@@ -364,6 +430,7 @@ impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
                 }
             }
             Outcome::Published { results, flushed } => {
+                self.publishing -= 1;
                 for (transfer, result) in results {
                     self.record(&transfer, result);
                 }

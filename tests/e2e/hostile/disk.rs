@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The command prefix that gives a command its own mounts; `None` if mounting is not permitted.
-fn unshare_prefix() -> Option<&'static [&'static str]> {
+pub fn unshare_prefix() -> Option<&'static [&'static str]> {
     [&["unshare", "-m"], &["unshare", "-rm"]].into_iter().map(|words| &words[..]).find(|words| {
         let mount = "mount -t tmpfs -o size=64k none /mnt";
         let tried = Command::new(words[0]).args(&words[1..]).args(["sh", "-c", mount]).output();

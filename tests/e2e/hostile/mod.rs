@@ -12,6 +12,7 @@ mod hidden_content;
 mod keys;
 mod links;
 mod permissions;
+mod sparse;
 mod swapped_links;
 mod system_limits;
 mod watch;
