@@ -45,13 +45,13 @@ impl Leftover {
     pub(crate) fn complete(self, path: &str, modified: Timestamp) -> io::Result<Complete> {
         // An error of writing the file in an earlier run is reported now.
         self.file.sync_data()?;
-        let (modified, unkept) = set_modified(&self.file, modified)?;
+        let (state, unkept) = set_modified(&self.file, modified)?;
         debug_assert!(paths::is_temporary(&self.parent.name));
         Ok(Complete::new(
             path,
             self.parent.name,
             Expected::Nothing,
-            modified,
+            state.modified,
             Vec::from_iter(unkept),
         ))
     }

@@ -43,8 +43,9 @@ pub(crate) struct Temporary {
     /// `None` once it is complete.
     name: Option<String>,
     pub file: fs::File,
-    /// It has its full length already, and zeros need not be written.
+    /// It got its full length when it was created, so zeros need not be written.
     pub is_sparse: bool,
+    size: u64,
 }
 
 /// A temporary file that only has to be renamed. It holds no descriptor, and dropping it does not
@@ -88,7 +89,7 @@ impl Root {
             return Err(Errno::FBIG.into());
         }
         let parent = self.cached_parent(path, true, cache)?;
-        let mut temporary = Temporary::create(parent, replaces_file)?;
+        let mut temporary = Temporary::create(parent, replaces_file, size)?;
         if size >= MIN_SPARSE {
             // Some FUSE file systems cannot extend a file. All of it is written there.
             match temporary.file.set_len(size) {
@@ -126,7 +127,7 @@ impl Root {
 }
 
 impl Temporary {
-    fn create(parent: Parent, replaces_file: bool) -> io::Result<Temporary> {
+    fn create(parent: Parent, replaces_file: bool, size: u64) -> io::Result<Temporary> {
         let name = paths::temporary();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).follow(FollowSymlinks::No);
@@ -135,7 +136,7 @@ impl Temporary {
             options.mode(0o600);
         }
         let file = parent.dir.open_with(&name, &options)?.into_std();
-        Ok(Temporary { parent, name: Some(name), file, is_sparse: false })
+        Ok(Temporary { parent, name: Some(name), file, is_sparse: false, size })
     }
 
     /// Sets the modification time, and the mode of the file that this one replaces, and closes the
@@ -155,10 +156,14 @@ impl Temporary {
             let set = self.file.set_permissions(fs::Permissions::from_mode(mode));
             unpreserved.extend(unless_refused(Attribute::Mode, set)?);
         }
-        let (modified, unkept) = set_modified(&self.file, modified)?;
+        let (state, unkept) = set_modified(&self.file, modified)?;
         unpreserved.extend(unkept);
+        if self.is_sparse && state.size != self.size {
+            // Zeros at the end are missing, which were not written.
+            return Err(io::Error::other("the file system did not extend the file").into());
+        }
         let name = self.name.take().unwrap_or_default();
-        Ok(Complete::new(path, name, expected, modified, unpreserved))
+        Ok(Complete::new(path, name, expected, state.modified, unpreserved))
     }
 }
 

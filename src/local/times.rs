@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    local::refused::unless_refused,
+    local::{file_state::FileState, refused::unless_refused},
     model::{
         attribute::{Attribute, Unpreserved},
         time::Timestamp,
@@ -24,22 +24,22 @@ const ROUNDED_DOWN: u64 = 2_000_000_000;
 /// A time that is at most this later was only rounded. More would make the file newer than its object.
 const ROUNDED_UP: u64 = 1_000_000_000;
 
-/// Sets the modification time of a file that was written just now. Returns the one that it has then, and
-/// why it is not the wanted one.
+/// Sets the modification time of a file that was written just now. Returns its state after that, and why
+/// its time is not the wanted one.
 pub(super) fn set_modified(
     file: &fs::File,
     wanted: Timestamp,
-) -> io::Result<(Timestamp, Option<Unpreserved>)> {
+) -> io::Result<(FileState, Option<Unpreserved>)> {
     // Both times, and both as numbers: some FUSE file systems ignore a request to set one of them, or
     // to set one to the present time.
     let times = FileTimes::new().set_accessed(SystemTime::now()).set_modified(wanted.into());
     let refused = unless_refused(Attribute::Time, file.set_times(times))?;
-    let found = file.metadata()?.modified()?.into();
-    if is_kept(wanted, found) {
-        return Ok((found, None));
+    let state = FileState::of(file)?;
+    if is_kept(wanted, state.modified) {
+        return Ok((state, None));
     }
     let not_kept = || unkept("the file system does not keep it");
-    Ok((found, refused.or_else(|| Some(not_kept()))))
+    Ok((state, refused.or_else(|| Some(not_kept()))))
 }
 
 /// Notes that a file has another modification time than the one that was set.
@@ -73,7 +73,8 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         for seconds in [0, 1, 1_700_000_000] {
             let wanted = Timestamp::from_secs(seconds);
-            assert_eq!(set_modified(&file, wanted).unwrap(), (wanted, None));
+            let state = FileState { size: 0, modified: wanted };
+            assert_eq!(set_modified(&file, wanted).unwrap(), (state, None));
         }
         let accessed = file.metadata().unwrap().accessed().unwrap();
         assert!(accessed.elapsed().unwrap().as_secs() < 60);

@@ -71,6 +71,9 @@ pub(super) struct Scheduler<'a, H> {
     /// Downloads that may not fit on the disk. They may be mostly zeros, so each is tried alone, once all
     /// others are done: it cannot take the space of others then.
     deferred: VecDeque<Transfer>,
+    /// The free space of the disk when it was last asked for, minus everything that was started then or
+    /// later. Some file systems take long to answer.
+    free_space: u64,
     has_warned_of_space: bool,
     /// The paths of the corrupt downloads that were queued a second time.
     repeated: HashSet<String>,
@@ -117,6 +120,7 @@ impl<'a, H> Scheduler<'a, H> {
             total,
             waiting: transfers.into(),
             deferred: VecDeque::new(),
+            free_space: 0,
             has_warned_of_space: false,
             repeated: HashSet::new(),
             large: BTreeMap::new(),
@@ -171,13 +175,17 @@ impl<'a, H> Scheduler<'a, H> {
     }
 
     /// Whether there is disk space for a download of `size` bytes beside those that were started.
-    fn fits(&self, size: u64) -> bool {
+    fn fits(&mut self, size: u64) -> bool {
         if self.direction == Direction::Backup || size < MIN_CHECKED_SIZE {
             return true;
         }
-        let large = self.large.values().map(LargeTransfer::bytes_not_started);
-        let needed = large.fold(self.bytes_in_flight.saturating_add(size), u64::saturating_add);
-        self.context.root.free_space().is_none_or(|free| needed <= free)
+        if self.free_space < size {
+            let large = self.large.values().map(LargeTransfer::bytes_not_started);
+            let needed = large.fold(self.bytes_in_flight, u64::saturating_add);
+            let free = self.context.root.free_space();
+            self.free_space = free.map_or(u64::MAX, |free| free.saturating_sub(needed));
+        }
+        size <= self.free_space
     }
 
     /// The next transfer to start. Downloads that may not fit on the disk are deferred.
@@ -217,7 +225,9 @@ impl<'a, H> Scheduler<'a, H> {
         let id = self.next_id;
         self.next_id += 1;
         self.in_flight += 1;
-        let large = LargeTransfer::new(transfer.clone(), transfer.size(self.direction));
+        let size = transfer.size(self.direction);
+        self.free_space = self.free_space.saturating_sub(size);
+        let large = LargeTransfer::new(transfer.clone(), size);
         self.large.insert(id, large);
         Job::Start { id, transfer }
     }
@@ -236,6 +246,7 @@ impl<'a, H> Scheduler<'a, H> {
         }
         self.in_flight += transfers.len();
         self.bytes_in_flight += bytes;
+        self.free_space = self.free_space.saturating_sub(bytes);
         Job::Small(transfers)
     }
 

@@ -138,12 +138,11 @@ fn file_that_does_not_fit_takes_no_space_of_others() {
     }
 }
 
-#[test]
-fn file_on_a_file_system_without_holes_is_restored_as_a_whole() {
-    // The call to extend the file is refused, so all of it is written.
+/// Restores a file whose last bytes are zeros, while the call to extend it does something else.
+fn restore_with_ftruncate(inject: &str) -> Option<(Run, bool)> {
     if Command::new("strace").arg("-V").output().is_err() {
         println!("skipped: strace is missing");
-        return;
+        return None;
     }
     let world = World::in_process();
     let content = sparse(2 * MIB, 1_000, false);
@@ -151,9 +150,22 @@ fn file_on_a_file_system_without_holes_is_restored_as_a_whole() {
     let url = format!("s3://{}", world.bucket);
     let mut command = with_environment_of(&world.command(), "strace");
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.args(["-f", "-o", "calls", "-e", "inject=ftruncate:error=EOPNOTSUPP"]);
+    command.args(["-f", "-o", "calls", "-e", &format!("inject=ftruncate:{inject}")]);
     command.args([env!("CARGO_BIN_EXE_s3keep"), "restore", &url, "dst", "--yes"]);
     let done = run(&mut command);
-    assert_eq!(done.code, 0, "{done:?}");
-    assert!(files(&world.path("dst"))["a"] == content);
+    let is_restored = files(&world.path("dst")).get("a") == Some(&content);
+    Some((done, is_restored))
+}
+
+#[test]
+fn file_that_cannot_be_extended_is_written_as_a_whole() {
+    let Some((done, is_restored)) = restore_with_ftruncate("error=EOPNOTSUPP") else { return };
+    assert_eq!((done.code, is_restored), (0, true), "{done:?}");
+}
+
+#[test]
+fn file_that_is_not_extended_although_the_system_says_so_is_not_renamed() {
+    let Some((done, is_restored)) = restore_with_ftruncate("retval=0") else { return };
+    assert_eq!((done.code, is_restored), (2, false), "{done:?}");
+    done.assert_says("download a: the file system did not extend the file");
 }
