@@ -4,8 +4,8 @@
 //! cargo run --release --example free-store [PORT]
 //! ```
 //!
-//! It discards bodies: it serves zeros, regardless of the content that was uploaded, and its ETags
-//! and checksums are those of zeros. It checks no signatures, and every bucket exists. Besides S3,
+//! It discards bodies: it serves bytes of one value, regardless of the content that was uploaded, and its
+//! ETags and checksums are those of such bytes. They are not zeros, which a restore does not write. It checks no signatures, and every bucket exists. Besides S3,
 //! there are control requests for the benchmark:
 //!
 //! - `GET /-/counts` returns, as JSON, the number of connections and of requests by operation.
@@ -93,14 +93,14 @@ struct Object {
     etag: Arc<str>,
 }
 
-/// The checksums of a number of zeros.
+/// The checksums of a number of such bytes.
 struct Checksums {
     md5: [u8; 16],
     etag: Arc<str>,
     crc64nvme: String,
 }
 
-type Response = hyper::Response<Either<Full<Bytes>, Zeros>>;
+type Response = hyper::Response<Either<Full<Bytes>, Filled>>;
 
 /// The parts of a request that matter here.
 struct Request {
@@ -277,15 +277,15 @@ impl Store {
         }
     }
 
-    /// The checksums of `size` zeros, computed once per size.
+    /// The checksums of `size` bytes, computed once per size.
     fn checksums(&self, size: u64) -> Arc<Checksums> {
         if let Some(known) = lock(&self.checksums).get(&size) {
             return Arc::clone(known);
         }
         let mut md5 = Md5::new();
         let mut crc = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
-        for at in (0..size).step_by(ZEROS.len()) {
-            let bytes = &ZEROS[..ZEROS.len().min((size - at) as usize)];
+        for at in (0..size).step_by(FILL.len()) {
+            let bytes = &FILL[..FILL.len().min((size - at) as usize)];
             md5.update(bytes);
             crc.update(bytes);
         }
@@ -362,7 +362,7 @@ impl Store {
             return response.body(Either::Left(Full::default())).expect("the headers are valid");
         }
         self.bytes_out.fetch_add(len, Relaxed);
-        response.body(Either::Right(Zeros(len))).expect("the headers are valid")
+        response.body(Either::Right(Filled(len))).expect("the headers are valid")
     }
 
     /// A page of a listing, for ListObjects or ListObjectsV2.
@@ -460,12 +460,12 @@ impl Request {
     }
 }
 
-static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+static FILL: [u8; 256 << 10] = [b's'; 256 << 10];
 
-/// A body of this many zeros.
-struct Zeros(u64);
+/// A body of this many bytes.
+struct Filled(u64);
 
-impl Body for Zeros {
+impl Body for Filled {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -473,9 +473,9 @@ impl Body for Zeros {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let now = self.0.min(ZEROS.len() as u64);
+        let now = self.0.min(FILL.len() as u64);
         self.0 -= now;
-        let data = Bytes::from_static(&ZEROS[..now as usize]);
+        let data = Bytes::from_static(&FILL[..now as usize]);
         Poll::Ready((now > 0).then(|| Ok(Frame::data(data))))
     }
 
