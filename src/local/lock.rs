@@ -55,15 +55,41 @@ impl Root {
 
     /// Whether another run is active in a directory that contains `path`: one above the root, or
     /// one between the root and `path`. Temporary files there may belong to that run.
-    pub(crate) fn is_locked_by_another_run(&self, path: &str) -> bool {
-        let root = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-        let below = above(path).map(|dir| root.join(dir));
-        below.chain(root.ancestors().skip(1).map(Path::to_owned)).any(|dir| is_locked(&dir))
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    pub(crate) fn is_locked_by_another_run(&self, path: &str) -> io::Result<bool> {
+        let root = self.path.canonicalize()?;
+        for dir in above(path).map(|dir| root.join(dir)) {
+            if is_locked(&dir)? {
+                return Ok(true);
+            }
+        }
+        for dir in root.ancestors().skip(1) {
+            if is_locked(dir)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
-fn is_locked(dir: &Path) -> bool {
-    let shared_lock = open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .and_then(|dir| flock(dir, FlockOperation::NonBlockingLockShared));
-    shared_lock == Err(Errno::WOULDBLOCK)
+fn is_locked(dir: &Path) -> io::Result<bool> {
+    let fail = |errno: Errno| {
+        let dir = dir.display().to_string();
+        let text = format!("cannot check the lock of {}: {errno}", Escaped(&dir));
+        io::Error::new(errno.kind(), text)
+    };
+    let dir = match open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        // A directory that this user may not open is ignored.
+        Err(Errno::ACCESS | Errno::PERM) => return Ok(false),
+        other => other.map_err(fail)?,
+    };
+    match flock(dir, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        // Directories of this file system cannot be locked.
+        Err(Errno::BADF | Errno::INVAL | Errno::NOLCK | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
+        Err(errno) => Err(fail(errno)),
+    }
 }

@@ -16,10 +16,16 @@ pub(super) fn remove(
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
 ) {
-    for path in leftovers.iter().filter(|path| !context.root.is_locked_by_another_run(path)) {
-        let parent = context.root.parent(path, false).map_err(Cause::from);
-        if let Err(cause) = parent.and_then(|parent| parent.remove_any_file()) {
+    for path in leftovers {
+        if let Err(cause) = remove_one(context, path) {
             report.fail(Error::new("delete temporary file", path.as_str(), cause), on_event);
         }
     }
+}
+
+fn remove_one(context: &RunContext, path: &str) -> Result<(), Cause> {
+    if context.root.is_locked_by_another_run(path)? {
+        return Ok(());
+    }
+    context.root.parent(path, false)?.remove_any_file()
 }

@@ -143,7 +143,7 @@ impl<'a> Markers<'a> {
     fn remove(&self, path: &str) -> Result<(), Cause> {
         let root = self.context.root;
         let is_of_this_root = !path.contains('/');
-        if is_of_this_root || !root.is_locked_by_another_run(path) {
+        if is_of_this_root || !root.is_locked_by_another_run(path)? {
             root.remove_marker(path)?;
         }
         Ok(())

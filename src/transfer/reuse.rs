@@ -90,7 +90,8 @@ fn find(
         let Some(dir) = wanted.get_mut(paths::split(path).0).filter(|dir| !dir.is_empty()) else {
             continue;
         };
-        if context.root.is_locked_by_another_run(path) {
+        // If it is not known, removing the leftover fails as well, and reports why.
+        if context.root.is_locked_by_another_run(path).unwrap_or(true) {
             continue;
         }
         let Ok(Some(leftover)) = context.root.open_leftover(path) else { continue };
