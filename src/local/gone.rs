@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::{
-    local::root::Root,
+    local::{platform, root::Root},
     model::{links::Links, paths},
 };
 
@@ -14,21 +14,25 @@ impl Root {
     /// Whether there is certainly no file at `path`, nor a link or anything else but a directory.
     ///
     /// With [`Links::Follow`], links in the directories of the path are followed.
-    pub(crate) fn has_no_file(&self, path: &str, links: Links) -> bool {
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    pub(crate) fn has_no_file(&self, path: &str, links: Links) -> io::Result<bool> {
         let follows = links == Links::Follow;
         let real = if follows { self.real_path(path) } else { Ok(path.to_owned()) };
         let metadata = real
             .and_then(|real| self.parent(&real, false))
             .and_then(|parent| parent.dir.symlink_metadata(&parent.name));
         match metadata {
-            Ok(metadata) => metadata.is_dir(),
-            Err(error) => match error.kind() {
+            Ok(metadata) => Ok(metadata.is_dir()),
+            Err(error) if platform::is_inconclusive(&error) => Err(error),
+            Err(error) => Ok(match error.kind() {
                 io::ErrorKind::NotFound if !follows => true,
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                     !self.passes_a_hiding_link(path, follows)
                 }
                 _ => false,
-            },
+            }),
         }
     }
 

@@ -82,14 +82,18 @@ impl Root {
 
     /// Whether the cached directory is still at its path. If it was moved, everything that the run
     /// did in it is now in another place.
-    pub(crate) fn is_in_place(&self, cache: &ParentCache) -> bool {
-        let Some((dirs, cached)) = &cache.last else { return true };
-        let is_same = || -> io::Result<bool> {
-            let current = self.parent(&format!("{dirs}/."), false)?.dir.dir_metadata()?;
-            let cached = cached.dir_metadata()?;
-            Ok((cached.dev(), cached.ino()) == (current.dev(), current.ino()))
-        };
-        is_same().unwrap_or(false)
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    pub(crate) fn is_in_place(&self, cache: &ParentCache) -> io::Result<bool> {
+        let Some((dirs, cached)) = &cache.last else { return Ok(true) };
+        let cached = cached.dir_metadata()?;
+        match self.parent(&format!("{dirs}/."), false).and_then(|at| at.dir.dir_metadata()) {
+            Ok(current) => Ok((cached.dev(), cached.ino()) == (current.dev(), current.ino())),
+            Err(error) if platform::is_inconclusive(&error) => Err(error),
+            // Something else has the path, or nothing.
+            Err(_) => Ok(false),
+        }
     }
 }
 
@@ -168,14 +172,14 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let root = Root::open(place.path()).unwrap();
         let mut cache = ParentCache::default();
-        assert!(root.is_in_place(&cache));
+        assert!(root.is_in_place(&cache).unwrap());
         drop(root.temporary("top", false, 0, &mut cache).unwrap());
-        assert!(root.is_in_place(&cache));
+        assert!(root.is_in_place(&cache).unwrap());
         drop(root.temporary("a/b/file", false, 0, &mut cache).unwrap());
-        assert!(root.is_in_place(&cache));
+        assert!(root.is_in_place(&cache).unwrap());
         fs::rename(place.path().join("a"), place.path().join("moved")).unwrap();
-        assert!(!root.is_in_place(&cache));
+        assert!(!root.is_in_place(&cache).unwrap());
         fs::create_dir_all(place.path().join("a/b")).unwrap();
-        assert!(!root.is_in_place(&cache), "another directory has the path now");
+        assert!(!root.is_in_place(&cache).unwrap(), "another directory has the path now");
     }
 }

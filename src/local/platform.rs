@@ -2,6 +2,18 @@
 
 pub(crate) use imp::{HAS_SYNCFS, open_beneath, rename_if_absent, start_writeback, syncfs};
 
+use std::io;
+
+use rustix::io::Errno;
+
+/// Whether an error of following a path says nothing about what is there: a broken disk, for example.
+/// The other errors are a property of the path, such as a name that the file system cannot hold.
+pub(crate) fn is_inconclusive(error: &io::Error) -> bool {
+    use Errno as E;
+    let conclusive = [E::NOENT, E::NOTDIR, E::LOOP, E::XDEV, E::NAMETOOLONG, E::INVAL, E::ILSEQ];
+    Errno::from_io_error(error).is_some_and(|errno| !conclusive.contains(&errno))
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
     use std::{fs::File, io, num::NonZeroU64, ops::Range};

@@ -54,22 +54,30 @@ fn delete_batch<'a>(
     batch: &'a [Deletion],
     restoring: &ProtectedPaths,
 ) -> Vec<(&'a str, Result<()>)> {
-    let is_restored = |deletion: &Deletion| restoring.covering(&deletion.path).is_some();
-    let has_no_file = |deletion: &&Deletion| {
-        !is_restored(deletion) && context.root.has_no_file(&deletion.path, context.config.links)
+    let check = |deletion: &Deletion| -> Result<(), Cause> {
+        if restoring.covering(&deletion.path).is_some() {
+            return Err(Cause::Changed("a restore into its directory began after the scan"));
+        }
+        match context.root.has_no_file(&deletion.path, context.config.links) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Cause::Changed("the local file may exist again")),
+            Err(error) => Err(error.into()),
+        }
     };
-    let (absent, present): (Vec<&Deletion>, Vec<&Deletion>) = batch.iter().partition(has_no_file);
+    let (mut absent, mut kept) = (Vec::new(), Vec::new());
+    for deletion in batch {
+        match check(deletion) {
+            Ok(()) => absent.push(deletion),
+            Err(cause) => kept.push((deletion, cause)),
+        }
+    }
     let keys: Vec<String> = absent.iter().map(|deletion| context.key(&deletion.path)).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let deleted = context.client.delete(&keys);
     let deleted = absent.into_iter().zip(deleted).map(|(deletion, result)| {
         (&*deletion.path, result.map_err(|error| error.of_path(&deletion.path)))
     });
-    let kept = present.into_iter().map(|deletion| {
-        let cause = Cause::Changed(match is_restored(deletion) {
-            true => "a restore into its directory began after the scan",
-            false => "the local file may exist again",
-        });
+    let kept = kept.into_iter().map(|(deletion, cause)| {
         (&*deletion.path, Err(Error::new("delete", &*deletion.path, cause)))
     });
     deleted.chain(kept).collect()

@@ -1,5 +1,7 @@
 //! Publishing downloads: flushing them, then renaming them to their final names.
 
+use std::io;
+
 use crate::{
     error::{Cause, Error, Result},
     local::ParentCache,
@@ -52,10 +54,9 @@ fn rename_batch(context: &RunContext, batch: Vec<Unpublished>) -> TransferResult
             times.push(modified);
             results.push((transfer, result));
         }
-        if !context.root.is_in_place(&cache) {
+        if let Err(cause) = check_place(context, &cache) {
             for (transfer, result) in results[first..].iter_mut().filter(|(_, r)| r.is_ok()) {
-                let cause = Cause::Changed("its directory was moved during the run");
-                *result = Err(fail(transfer.path(), cause));
+                *result = Err(fail(transfer.path(), cause.clone()));
             }
         }
         for ((transfer, result), modified) in results[first..].iter_mut().zip(times) {
@@ -68,6 +69,18 @@ fn rename_batch(context: &RunContext, batch: Vec<Unpublished>) -> TransferResult
         }
     }
     results
+}
+
+/// Checks that the directory of the renamed files was not moved.
+fn check_place(context: &RunContext, cache: &ParentCache) -> Result<(), Cause> {
+    match context.root.is_in_place(cache) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Cause::Changed("its directory was moved during the run")),
+        Err(error) => {
+            let unknown = format!("cannot check whether its directory was moved: {error}");
+            Err(io::Error::new(error.kind(), unknown).into())
+        }
+    }
 }
 
 fn discard_batch(context: &RunContext, batch: Vec<Unpublished>, error: &Error) -> TransferResults {

@@ -9,7 +9,11 @@ use std::collections::HashMap;
 use crate::{
     content::{self, Proof},
     local::Leftover,
-    model::paths,
+    model::{
+        entry::{File, Object},
+        links::Links,
+        paths,
+    },
     plan::Transfer,
     report::{Event, Report},
     transfer::{context::RunContext, job::Unpublished, publish::publish},
@@ -56,7 +60,7 @@ pub(super) fn reuse(
                 on_event(Event::Transferred { path: transfer.path(), bytes: done.bytes });
             }
             // The download reports what is wrong.
-            Err(_) => rest.push(transfer),
+            Err(_) => rest.push(replacing_reused(context, transfer)),
         }
     }
     if has_renamed && let Err(error) = context.flush() {
@@ -64,6 +68,17 @@ pub(super) fn reuse(
         report.fatal.get_or_insert(error);
     }
     rest
+}
+
+/// The download of a file whose leftover may already have its final name.
+fn replacing_reused(context: &RunContext, mut transfer: Transfer) -> Transfer {
+    if let Some(object) = &transfer.object
+        && !matches!(context.root.has_no_file(&object.path, Links::Skip), Ok(true))
+    {
+        let Object { path, size, modified, .. } = object.clone();
+        transfer.file = Some(File { path, size, modified, changed: modified, target: None });
+    }
+    transfer
 }
 
 /// The leftovers that hold a missing object, by the index of the transfer.
