@@ -29,8 +29,8 @@ use rustix::io::Errno;
 
 use crate::{
     error::Cause,
-    local::{root::Root, scan::FoundMarker},
-    model::paths,
+    local::{platform, root::Root, scan::FoundMarker},
+    model::{escape::Escaped, paths},
 };
 
 /// The first line of every marker.
@@ -65,13 +65,19 @@ pub(crate) struct Marker {
 }
 
 /// The places of the markers in all directories above `root`, each with the path of the root below
-/// that directory. A directory that cannot be listed is ignored.
+/// that directory. A directory that this user may not list is ignored.
 fn above(root: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
     let root = root.canonicalize()?;
     let mut found = Vec::new();
     for dir in root.ancestors().skip(1) {
         let below = root.strip_prefix(dir).unwrap_or(Path::new("")).to_owned();
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let fail = |error: io::Error| in_directory(&dir.display().to_string(), &error);
+        let entries = match fs::read_dir(dir) {
+            Err(error) if is_denied(&error) => continue,
+            other => other.map_err(fail)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(fail)?;
             let is_marker = entry.file_name().to_str().is_some_and(paths::is_marker);
             // A directory of that name is not a marker: see the scan.
             if is_marker && !entry.file_type().is_ok_and(|file_type| file_type.is_dir()) {
@@ -80,6 +86,15 @@ fn above(root: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
         }
     }
     Ok(found)
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// An error that names the directory whose markers cannot be found.
+fn in_directory(dir: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", Escaped(dir)))
 }
 
 impl Root {
@@ -132,8 +147,15 @@ impl Root {
         let mut found = Vec::new();
         for dir in dirs {
             let real = if dir.is_empty() { "." } else { dir };
-            // A directory that does not exist has no marker. One that cannot be read was skipped.
-            for entry in self.dir.read_dir(real).into_iter().flatten().flatten() {
+            let fail = |error: io::Error| in_directory(real, &error);
+            let entries = match self.dir.read_dir(real) {
+                // A directory that does not exist has no marker. One that this user may not list was
+                // skipped.
+                Err(error) if is_denied(&error) || !platform::is_inconclusive(&error) => continue,
+                other => other.map_err(fail)?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(fail)?;
                 let name = entry.file_name();
                 if name.to_str().is_some_and(paths::is_marker) && !known.contains(&name) {
                     found.push((dir.to_owned(), self.path.join(dir).join(name)));
