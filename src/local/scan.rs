@@ -4,6 +4,7 @@
 //! is skipped. Only an unreadable root is an error.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
     sync::{
@@ -152,6 +153,8 @@ pub(super) struct Walk<'a> {
     /// The number of entries of directories behind [`MAX_FOLLOWED`] links, and their limit.
     behind_links: AtomicUsize,
     max_behind_links: usize,
+    /// Why the root cannot be read.
+    root_error: Mutex<Option<io::Error>>,
 }
 
 /// A directory to read.
@@ -193,9 +196,17 @@ impl<'a> Walk<'a> {
         links: Links,
         cancel: &'a Cancel,
     ) -> Walk<'a> {
-        let (behind_links, max_behind_links) = (AtomicUsize::new(0), MAX_ENTRIES_BEHIND_LINKS);
-        let found = Mutex::default();
-        Walk { root, prefix_len, links, cancel, found, behind_links, max_behind_links }
+        let (found, root_error) = Default::default();
+        Walk {
+            root,
+            prefix_len,
+            links,
+            cancel,
+            found,
+            root_error,
+            behind_links: AtomicUsize::new(0),
+            max_behind_links: MAX_ENTRIES_BEHIND_LINKS,
+        }
     }
 
     /// Reads directories and everything below them, except the subdirectories that `is_known`
@@ -213,15 +224,19 @@ impl<'a> Walk<'a> {
             }
         });
         self.cancel.check()?;
+        let fail =
+            |cause| Err(Error::new("read directory", self.root.display().to_string(), cause));
         if self.has_too_many_behind_links() {
-            let cause = Cause::Config(format!(
+            return fail(Cause::Config(format!(
                 "more than {} entries were found behind {MAX_FOLLOWED} symlinks to directories, which may \
                  lead to each other; remove some of these links, or do not use --links follow",
                 self.max_behind_links
-            ));
-            return Err(Error::new("read directory", self.root.display().to_string(), cause));
+            )));
         }
-        Ok(self.found.into_inner().unwrap_or_else(PoisonError::into_inner))
+        match self.root_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(self.found.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            Some(error) => fail(error.into()),
+        }
     }
 
     fn has_too_many_behind_links(&self) -> bool {
@@ -287,7 +302,7 @@ impl<'a> Walk<'a> {
     fn entry(&self, dir: &Directory, entry: walkdir::Result<walkdir::DirEntry>) -> Entry {
         let entry = match entry {
             Ok(entry) => entry,
-            Err(error) => return self.unreadable_directory(dir, &io_error(error)),
+            Err(error) => return self.unreadable_directory(dir, error),
         };
         let Some(name) = entry.file_name().to_str() else {
             let path = join(&dir.path, &entry.file_name().to_string_lossy());
@@ -316,22 +331,40 @@ impl<'a> Walk<'a> {
         }
         match entry.metadata() {
             Ok(metadata) => self.file(dir, path, real, &metadata),
-            Err(error) => self.unreadable_file(dir, path, &io_error(error)),
+            Err(error) => self.unreadable_entry(dir, path, false, &io_error(error)),
         }
     }
 
-    fn unreadable_file(&self, dir: &Directory, path: String, error: &io::Error) -> Entry {
-        // A file that disappeared may be anywhere by now. Any other is still in this directory.
+    fn unreadable_entry(
+        &self,
+        dir: &Directory,
+        path: String,
+        is_dir: bool,
+        error: &io::Error,
+    ) -> Entry {
+        // An entry that disappeared may be anywhere by now. Any other is still in this directory.
         let changed = match error.kind() {
             io::ErrorKind::NotFound => None,
             _ => ctime(&self.root.join(&dir.real)),
         };
-        unread(path, unreadable_reason(error), false, changed)
+        unread(path, unreadable_reason(error), is_dir, changed)
     }
 
-    fn unreadable_directory(&self, dir: &Directory, error: &io::Error) -> Entry {
-        let changed = ctime(&self.root.join(&dir.real));
-        unread(dir.path.clone(), unreadable_reason(error), true, changed)
+    fn unreadable_directory(&self, dir: &Directory, error: walkdir::Error) -> Entry {
+        let real = self.root.join(&dir.real);
+        // On some file systems, the kind of an entry takes a call of its own, which may fail.
+        let name = error.path().filter(|path| **path != real).and_then(Path::file_name);
+        // A marker may protect everything in the directory.
+        let name = name.map(OsStr::to_string_lossy).filter(|name| !paths::is_marker(name));
+        if let Some(path) = name.map(|name| join(&dir.path, &name)) {
+            return self.unreadable_entry(dir, path, true, &io_error(error));
+        }
+        let error = io_error(error);
+        let unreadable = unread(dir.path.clone(), unreadable_reason(&error), true, ctime(&real));
+        if dir.path.is_empty() {
+            *self.root_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+        unreadable
     }
 
     fn link(&self, dir: &Directory, path: String, link: &Path) -> Entry {
