@@ -106,6 +106,7 @@ const ORDER: &[&str] = &[
     "local/links",
     "local/temporary",
     "local/reading",
+    "local/replacement",
     "local/parent",
     "local/hidden_content",
     "local/permission",

@@ -14,6 +14,7 @@ mod permission;
 mod platform;
 mod reading;
 mod refused;
+mod replacement;
 mod root;
 mod scan;
 mod snapshot;

@@ -10,11 +10,7 @@ use cap_std::fs::Dir;
 
 use crate::{
     error::Cause,
-    local::{
-        file_state::{Expected, FileState},
-        platform,
-        root::Root,
-    },
+    local::{platform, root::Root},
     model::paths,
 };
 
@@ -98,12 +94,6 @@ impl Root {
 }
 
 impl Parent {
-    /// Removes the file or link, if it is the expected one.
-    pub(crate) fn remove(&self, expected: Expected) -> Result<(), Cause> {
-        self.check(expected)?;
-        Ok(self.dir.remove_file(&self.name)?)
-    }
-
     /// Removes a temporary file, whatever its state is. It is not an error if it does not exist.
     pub(crate) fn remove_any_file(&self) -> Result<(), Cause> {
         match self.dir.remove_file(&self.name) {
@@ -115,49 +105,6 @@ impl Parent {
     /// Removes the directory of this name. Fails if it is not empty.
     pub(crate) fn remove_empty_dir(&self) -> io::Result<()> {
         self.dir.remove_dir(&self.name)
-    }
-
-    /// Renames a temporary file of this directory to the name of the path, in place of the expected
-    /// entry.
-    pub(super) fn rename_into_place(
-        &self,
-        temporary: &str,
-        expected: Expected,
-    ) -> Result<(), Cause> {
-        if expected == Expected::Nothing
-            && platform::rename_if_absent(&self.dir, temporary, &self.name)?
-        {
-            return Ok(());
-        }
-        self.check(expected)?;
-        Ok(self.dir.rename(temporary, &self.dir, &self.name)?)
-    }
-
-    fn check(&self, expected: Expected) -> Result<(), Cause> {
-        match self.current()? {
-            Some(current) if current == expected => Ok(()),
-            Some(Expected::Nothing) => Err(Cause::Changed("the file disappeared after the scan")),
-            Some(_) => Err(Cause::Changed("the file was changed after the scan")),
-            None => Err(Cause::Changed("a directory or special file is in the way")),
-        }
-    }
-
-    /// The entry at the path now. `None` if it is neither a file nor a link.
-    fn current(&self) -> io::Result<Option<Expected>> {
-        let metadata = match self.dir.symlink_metadata(&self.name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Some(Expected::Nothing));
-            }
-            other => other?,
-        };
-        Ok(if metadata.is_symlink() {
-            Some(Expected::Link)
-        } else if metadata.is_file() {
-            let modified = metadata.modified()?.into_std().into();
-            Some(Expected::File(FileState { size: metadata.len(), modified }))
-        } else {
-            None
-        })
     }
 }
 

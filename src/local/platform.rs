@@ -1,6 +1,8 @@
 //! System calls that only Linux and Android have, with fallbacks for other systems.
 
-pub(crate) use imp::{HAS_SYNCFS, open_beneath, rename_if_absent, start_writeback, syncfs};
+pub(crate) use imp::{
+    HAS_SYNCFS, exchange, open_beneath, rename_if_absent, start_writeback, syncfs,
+};
 
 use std::io;
 
@@ -51,6 +53,12 @@ mod imp {
         }
     }
 
+    /// Exchanges the names of two entries of `dir` in one step. `false` if that fails for any reason;
+    /// nothing was changed then.
+    pub(crate) fn exchange(dir: &Dir, a: &str, b: &str) -> bool {
+        renameat_with(dir, a, dir, b, RenameFlags::EXCHANGE).is_ok()
+    }
+
     /// Starts writing a range of a file to disk, so that less is left for the flush at the end.
     pub(crate) fn start_writeback(file: &File, range: Range<u64>) {
         if let Some(len) = NonZeroU64::new(range.end - range.start) {
@@ -81,6 +89,10 @@ mod imp {
 
     pub(crate) fn rename_if_absent(_: &Dir, _: &str, _: &str) -> io::Result<bool> {
         Ok(false)
+    }
+
+    pub(crate) fn exchange(_: &Dir, _: &str, _: &str) -> bool {
+        false
     }
 
     pub(crate) fn start_writeback(_: &File, _: Range<u64>) {}

@@ -111,11 +111,7 @@ impl Root {
         cache: &mut ParentCache,
     ) -> Result<(), Cause> {
         let parent = self.cached_parent(&complete.path, false, cache)?;
-        let published = parent.rename_into_place(&complete.name, complete.expected);
-        if published.is_err() {
-            let _ = parent.dir.remove_file(&complete.name);
-        }
-        published
+        parent.replace(&complete.name, complete.expected)
     }
 
     /// Removes a complete file that will not be published.

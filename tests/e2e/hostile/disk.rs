@@ -214,7 +214,7 @@ fn marker_of_a_restore_is_on_disk_before_the_first_change() {
         position("unlink", "s3keep-0123456789abcdef.part"),
         position("mkdirat", "\"dir\""),
         position("rename", "\"file\""),
-        position("unlink", "\"gone\""),
+        position("rename", "\"gone\""),
         position("unlink", ".restore\""),
     ];
     assert!(steps.is_sorted(), "{steps:?}: {calls}");

@@ -1,0 +1,301 @@
+//! Replacing and removing an entry without losing a change of the last moment.
+//!
+//! A program may change a file between the check of its state and the rename or removal. So the entry
+//! is not gone after that:
+//!
+//! 1. Check that the entry of the path is the expected one.
+//! 2. Exchange it with the temporary file. To remove it, rename it to a temporary name.
+//! 3. Check it again. A program that looks for the path does not find it any more.
+//! 4. Remove it. If it has changed, put it back instead.
+//!
+//! A program that opened the file before may still write to it; this is not detected. Where the file
+//! system or the kernel cannot exchange names, only the first check is made.
+//!
+//! A run that is killed between 2 and 4 leaves the old entry behind as a temporary file.
+
+use std::io;
+
+use crate::{
+    error::Cause,
+    local::{
+        file_state::{Expected, FileState},
+        parent::Parent,
+        platform,
+    },
+    model::paths,
+};
+
+impl Parent {
+    /// Renames a temporary file of this directory to the name of the path, in place of the expected
+    /// entry. A file that cannot be renamed is removed.
+    pub(super) fn replace(&self, temporary: &str, old: Expected) -> Result<(), Cause> {
+        match self.put_in_place(temporary, old) {
+            Ok(Some(new)) => self.finish_exchange(temporary, old, new),
+            Ok(None) => Ok(()),
+            Err(cause) => {
+                let _ = self.dir.remove_file(temporary);
+                Err(cause)
+            }
+        }
+    }
+
+    /// Removes the file or link, if it is the expected one.
+    pub(crate) fn remove(&self, expected: Expected) -> Result<(), Cause> {
+        self.check(&self.name, expected)?;
+        let aside = paths::temporary();
+        match platform::rename_if_absent(&self.dir, &self.name, &aside) {
+            Ok(true) => self.finish_removal(&aside, expected),
+            // Removing the file reports what is wrong.
+            Ok(false) | Err(_) => Ok(self.dir.remove_file(&self.name)?),
+        }
+    }
+
+    /// Returns the state of the temporary file if it was exchanged with the old entry, which has its
+    /// name then.
+    fn put_in_place(
+        &self,
+        temporary: &str,
+        old: Expected,
+    ) -> Result<Option<Option<Expected>>, Cause> {
+        if old == Expected::Nothing && platform::rename_if_absent(&self.dir, temporary, &self.name)?
+        {
+            return Ok(None);
+        }
+        self.check(&self.name, old)?;
+        if old != Expected::Nothing {
+            let new = self.state(temporary)?;
+            if platform::exchange(&self.dir, temporary, &self.name) {
+                return Ok(Some(new));
+            }
+        }
+        self.dir.rename(temporary, &self.dir, &self.name)?;
+        Ok(None)
+    }
+
+    /// Removes the old entry after an exchange, or puts it back if it has changed. `new` is the state of
+    /// the file that has its place.
+    fn finish_exchange(
+        &self,
+        aside: &str,
+        old: Expected,
+        new: Option<Expected>,
+    ) -> Result<(), Cause> {
+        let Err(changed) = self.check(aside, old) else { return Ok(self.dir.remove_file(aside)?) };
+        if matches!(self.state(aside), Ok(Some(Expected::Nothing))) {
+            // The file system does not know exchanges, and has replaced the old entry.
+            return Ok(());
+        }
+        if platform::exchange(&self.dir, aside, &self.name) {
+            if self.state(aside).is_ok_and(|state| state != new) {
+                // Another program has just replaced the new file. Its file is the latest.
+                platform::exchange(&self.dir, aside, &self.name);
+            }
+            let _ = self.dir.remove_file(aside);
+            return Err(changed);
+        }
+        self.put_back(aside, changed)
+    }
+
+    /// Removes the old entry, which was renamed, or puts it back if it has changed.
+    fn finish_removal(&self, aside: &str, expected: Expected) -> Result<(), Cause> {
+        let removed = self.check(aside, expected).and_then(|()| Ok(self.dir.remove_file(aside)?));
+        removed.or_else(|cause| self.put_back(aside, cause))
+    }
+
+    /// Gives an entry its name back, because of `cause`.
+    fn put_back(&self, aside: &str, cause: Cause) -> Result<(), Cause> {
+        match platform::rename_if_absent(&self.dir, aside, &self.name) {
+            Ok(true) => Err(cause),
+            Ok(false) | Err(_) => {
+                let text = format!("{cause}; it cannot be put back, and is now named {aside}");
+                Err(io::Error::other(text).into())
+            }
+        }
+    }
+
+    fn check(&self, name: &str, old: Expected) -> Result<(), Cause> {
+        let changed = |text| Err(Cause::Changed(text));
+        let Some(metadata) = self.metadata(name)? else {
+            return match old {
+                Expected::Nothing => Ok(()),
+                _ => changed("the file disappeared after the scan"),
+            };
+        };
+        match state_of(&metadata)? {
+            Some(current) if current == old => Ok(()),
+            Some(_) => changed("the file was changed after the scan"),
+            None => changed("a directory or special file is in the way"),
+        }
+    }
+
+    /// The state of an entry. `None` if it is neither a file nor a link.
+    fn state(&self, name: &str) -> io::Result<Option<Expected>> {
+        self.metadata(name)?.map_or(Ok(Some(Expected::Nothing)), |metadata| state_of(&metadata))
+    }
+
+    /// The metadata of an entry, if it exists.
+    fn metadata(&self, name: &str) -> io::Result<Option<cap_std::fs::Metadata>> {
+        match self.dir.symlink_metadata(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+}
+
+fn state_of(metadata: &cap_std::fs::Metadata) -> io::Result<Option<Expected>> {
+    Ok(if metadata.is_symlink() {
+        Some(Expected::Link)
+    } else if metadata.is_file() {
+        let modified = metadata.modified()?.into_std().into();
+        Some(Expected::File(FileState { size: metadata.len(), modified }))
+    } else {
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::local::root::Root;
+
+    struct Place {
+        dir: tempfile::TempDir,
+        parent: Parent,
+    }
+
+    const TEMPORARY: &str = ".s3keep-0123456789abcdef.part";
+
+    impl Place {
+        /// A directory with a file `a` that is to be replaced, and the temporary file.
+        fn new() -> Place {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("a"), "old").unwrap();
+            fs::write(dir.path().join(TEMPORARY), "new content").unwrap();
+            let parent = Root::open(dir.path()).unwrap().parent("a", false).unwrap();
+            Place { dir, parent }
+        }
+
+        fn path(&self, name: &str) -> std::path::PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn expected(&self) -> Expected {
+            self.parent.state("a").unwrap().unwrap()
+        }
+
+        #[track_caller]
+        fn assert_files(&self, expected: &[(&str, &str)]) {
+            let names = fs::read_dir(self.dir.path()).unwrap();
+            let read = |path: &Path| fs::read_to_string(path).unwrap();
+            let mut found: Vec<(String, String)> = names
+                .map(|entry| entry.unwrap())
+                .map(|entry| (entry.file_name().into_string().unwrap(), read(&entry.path())))
+                .collect();
+            found.sort();
+            let expected = expected.iter().map(|(name, text)| (name.to_string(), text.to_string()));
+            assert_eq!(found, expected.collect::<Vec<_>>());
+        }
+    }
+
+    fn is_changed(result: &Result<(), Cause>) -> bool {
+        matches!(result, Err(Cause::Changed(_)))
+    }
+
+    #[test]
+    fn expected_file_is_replaced() {
+        let place = Place::new();
+        let old = place.expected();
+        place.parent.replace(TEMPORARY, old).unwrap();
+        place.assert_files(&[("a", "new content")]);
+    }
+
+    #[test]
+    fn changed_file_is_not_replaced() {
+        let place = Place::new();
+        let old = place.expected();
+        fs::write(place.path("a"), "edited").unwrap();
+        assert!(is_changed(&place.parent.replace(TEMPORARY, old)));
+        place.assert_files(&[("a", "edited")]);
+    }
+
+    #[test]
+    fn file_that_changes_after_the_check_is_put_back() {
+        let place = Place::new();
+        let old = place.expected();
+        let Some(new) = place.parent.put_in_place(TEMPORARY, old).unwrap() else {
+            return println!("skipped: the file system cannot exchange names");
+        };
+        // This edit was made between check and exchange.
+        fs::write(place.path(TEMPORARY), "edited").unwrap();
+        assert!(is_changed(&place.parent.finish_exchange(TEMPORARY, old, new)));
+        place.assert_files(&[("a", "edited")]);
+    }
+
+    #[test]
+    fn latest_of_two_changes_after_the_check_is_kept() {
+        let place = Place::new();
+        let old = place.expected();
+        let Some(new) = place.parent.put_in_place(TEMPORARY, old).unwrap() else {
+            return println!("skipped: the file system cannot exchange names");
+        };
+        fs::write(place.path(TEMPORARY), "edited").unwrap();
+        fs::write(place.path("saved"), "edited and saved again").unwrap();
+        fs::rename(place.path("saved"), place.path("a")).unwrap();
+        assert!(is_changed(&place.parent.finish_exchange(TEMPORARY, old, new)));
+        place.assert_files(&[("a", "edited and saved again")]);
+    }
+
+    #[test]
+    fn changed_file_is_put_back_even_if_the_new_one_is_gone() {
+        let place = Place::new();
+        let old = place.expected();
+        let Some(new) = place.parent.put_in_place(TEMPORARY, old).unwrap() else {
+            return println!("skipped: the file system cannot exchange names");
+        };
+        fs::write(place.path(TEMPORARY), "edited").unwrap();
+        fs::remove_file(place.path("a")).unwrap();
+        assert!(is_changed(&place.parent.finish_exchange(TEMPORARY, old, new)));
+        place.assert_files(&[("a", "edited")]);
+    }
+
+    #[test]
+    fn replaced_file_is_gone_on_a_file_system_that_ignores_exchanges() {
+        let place = Place::new();
+        let old = place.expected();
+        let new = place.parent.state(TEMPORARY).unwrap();
+        fs::rename(place.path(TEMPORARY), place.path("a")).unwrap();
+        place.parent.finish_exchange(TEMPORARY, old, new).unwrap();
+        place.assert_files(&[("a", "new content")]);
+    }
+
+    #[test]
+    fn file_that_changes_after_the_check_is_not_removed() {
+        let place = Place::new();
+        fs::remove_file(place.path(TEMPORARY)).unwrap();
+        let expected = place.expected();
+        fs::rename(place.path("a"), place.path(TEMPORARY)).unwrap();
+        fs::write(place.path(TEMPORARY), "edited").unwrap();
+        assert!(is_changed(&place.parent.finish_removal(TEMPORARY, expected)));
+        place.assert_files(&[("a", "edited")]);
+
+        let expected = place.expected();
+        fs::write(place.path("a"), "edited again").unwrap();
+        assert!(is_changed(&place.parent.remove(expected)));
+        place.parent.remove(place.expected()).unwrap();
+        place.assert_files(&[]);
+    }
+
+    #[test]
+    fn changed_file_whose_name_is_taken_is_named() {
+        let place = Place::new();
+        let expected = place.expected();
+        fs::rename(place.path("a"), place.path(TEMPORARY)).unwrap();
+        fs::write(place.path(TEMPORARY), "edited").unwrap();
+        fs::write(place.path("a"), "another one").unwrap();
+        let error = place.parent.finish_removal(TEMPORARY, expected).unwrap_err();
+        assert!(error.to_string().contains(TEMPORARY), "{error}");
+        place.assert_files(&[(TEMPORARY, "edited"), ("a", "another one")]);
+    }
+}
