@@ -111,6 +111,8 @@ const ORDER: &[&str] = &[
     "local/hidden_content",
     "local/permission",
     "local/root",
+    "local/access_control",
+    "local/acl",
     "local/file_state",
     "local/flush",
     "local/platform",

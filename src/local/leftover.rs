@@ -3,7 +3,10 @@
 //! They are found in a directory that others may write to, so only an ordinary file counts: not a link,
 //! no second name (its times would change as well), and the property of this user.
 
-use std::{fs, io, os::unix::fs::MetadataExt};
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, fchown},
+};
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::fs::OpenOptions;
@@ -11,7 +14,10 @@ use rustix::process::geteuid;
 
 use crate::{
     local::{
-        file_state::Expected, parent::Parent, root::Root, temporary::Complete, times::set_modified,
+        parent::Parent,
+        root::Root,
+        temporary::{Complete, Temporary},
+        times::set_modified,
     },
     model::{paths, time::Timestamp},
 };
@@ -45,14 +51,18 @@ impl Leftover {
     pub(crate) fn complete(self, path: &str, modified: Timestamp) -> io::Result<Complete> {
         // An error of writing the file in an earlier run is reported now.
         self.file.sync_data()?;
+        self.set_access()?;
         let (state, unkept) = set_modified(&self.file, modified)?;
         debug_assert!(paths::is_temporary(&self.parent.name));
-        Ok(Complete::new(
-            path,
-            self.parent.name,
-            Expected::Nothing,
-            state.modified,
-            Vec::from_iter(unkept),
-        ))
+        Ok(Complete::new(path, self.parent.name, state.modified, Vec::from_iter(unkept)))
+    }
+
+    /// Gives it the access control of a new file. It may be that of a file that was to be replaced, or a
+    /// file that was replaced itself.
+    fn set_access(&self) -> io::Result<()> {
+        // Whatever the arguments are, this removes the capabilities that a program has.
+        fchown(&self.file, None, None)?;
+        let new = Temporary::create(self.parent.clone(), false, 0)?.access_control()?;
+        new.apply_to(&self.file).map(|_| ())
     }
 }

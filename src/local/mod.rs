@@ -1,5 +1,7 @@
 //! The local directory: scanning it, and every access to its files.
 
+mod access_control;
+mod acl;
 mod directory_times;
 mod file_state;
 mod flush;
@@ -21,6 +23,7 @@ mod snapshot;
 mod temporary;
 mod times;
 
+pub(crate) use access_control::AccessSource;
 pub(crate) use file_state::{Expected, FileState};
 pub(crate) use hidden_content::{HIDDEN_CONTENT, has_hidden_content};
 pub(crate) use leftover::Leftover;

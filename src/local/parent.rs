@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// The open directory of a path, and the last name of the path.
+#[derive(Clone)]
 pub(crate) struct Parent {
     pub(super) dir: Arc<Dir>,
     pub(super) name: String,

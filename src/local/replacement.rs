@@ -18,6 +18,8 @@ use std::io;
 use crate::{
     error::Cause,
     local::{
+        access_control::AccessControl,
+        acl::Acl,
         file_state::{Expected, FileState},
         parent::Parent,
         platform,
@@ -25,10 +27,17 @@ use crate::{
     model::paths,
 };
 
+/// The entry that a path must have to be replaced.
+#[derive(Clone, Copy)]
+pub(super) struct Replaceable<'a> {
+    pub expected: Expected,
+    pub access: Option<&'a AccessControl>,
+}
+
 impl Parent {
     /// Renames a temporary file of this directory to the name of the path, in place of the expected
     /// entry. A file that cannot be renamed is removed.
-    pub(super) fn replace(&self, temporary: &str, old: Expected) -> Result<(), Cause> {
+    pub(super) fn replace(&self, temporary: &str, old: Replaceable) -> Result<(), Cause> {
         match self.put_in_place(temporary, old) {
             Ok(Some(new)) => self.finish_exchange(temporary, old, new),
             Ok(None) => Ok(()),
@@ -41,7 +50,7 @@ impl Parent {
 
     /// Removes the file or link, if it is the expected one.
     pub(crate) fn remove(&self, expected: Expected) -> Result<(), Cause> {
-        self.check(&self.name, expected)?;
+        self.check(&self.name, Replaceable { expected, access: None })?;
         let aside = paths::temporary();
         match platform::rename_if_absent(&self.dir, &self.name, &aside) {
             Ok(true) => self.finish_removal(&aside, expected),
@@ -55,14 +64,15 @@ impl Parent {
     fn put_in_place(
         &self,
         temporary: &str,
-        old: Expected,
+        old: Replaceable,
     ) -> Result<Option<Option<Expected>>, Cause> {
-        if old == Expected::Nothing && platform::rename_if_absent(&self.dir, temporary, &self.name)?
+        if old.expected == Expected::Nothing
+            && platform::rename_if_absent(&self.dir, temporary, &self.name)?
         {
             return Ok(None);
         }
         self.check(&self.name, old)?;
-        if old != Expected::Nothing {
+        if old.expected != Expected::Nothing {
             let new = self.state(temporary)?;
             if platform::exchange(&self.dir, temporary, &self.name) {
                 return Ok(Some(new));
@@ -77,7 +87,7 @@ impl Parent {
     fn finish_exchange(
         &self,
         aside: &str,
-        old: Expected,
+        old: Replaceable,
         new: Option<Expected>,
     ) -> Result<(), Cause> {
         let Err(changed) = self.check(aside, old) else { return Ok(self.dir.remove_file(aside)?) };
@@ -98,7 +108,9 @@ impl Parent {
 
     /// Removes the old entry, which was renamed, or puts it back if it has changed.
     fn finish_removal(&self, aside: &str, expected: Expected) -> Result<(), Cause> {
-        let removed = self.check(aside, expected).and_then(|()| Ok(self.dir.remove_file(aside)?));
+        let removed = self
+            .check(aside, Replaceable { expected, access: None })
+            .and_then(|()| Ok(self.dir.remove_file(aside)?));
         removed.or_else(|cause| self.put_back(aside, cause))
     }
 
@@ -113,18 +125,26 @@ impl Parent {
         }
     }
 
-    fn check(&self, name: &str, old: Expected) -> Result<(), Cause> {
+    fn check(&self, name: &str, old: Replaceable) -> Result<(), Cause> {
         let changed = |text| Err(Cause::Changed(text));
         let Some(metadata) = self.metadata(name)? else {
-            return match old {
+            return match old.expected {
                 Expected::Nothing => Ok(()),
                 _ => changed("the file disappeared after the scan"),
             };
         };
         match state_of(&metadata)? {
-            Some(current) if current == old => Ok(()),
-            Some(_) => changed("the file was changed after the scan"),
-            None => changed("a directory or special file is in the way"),
+            Some(current) if current == old.expected => {}
+            Some(_) => return changed("the file was changed after the scan"),
+            None => return changed("a directory or special file is in the way"),
+        }
+        match old.access {
+            Some(access)
+                if *access != AccessControl::new(&metadata, Acl::of_entry(&self.dir, name)) =>
+            {
+                changed("its permissions were changed during the run")
+            }
+            _ => Ok(()),
         }
     }
 
@@ -206,7 +226,7 @@ mod tests {
     #[test]
     fn expected_file_is_replaced() {
         let place = Place::new();
-        let old = place.expected();
+        let old = Replaceable { expected: place.expected(), access: None };
         place.parent.replace(TEMPORARY, old).unwrap();
         place.assert_files(&[("a", "new content")]);
     }
@@ -214,7 +234,7 @@ mod tests {
     #[test]
     fn changed_file_is_not_replaced() {
         let place = Place::new();
-        let old = place.expected();
+        let old = Replaceable { expected: place.expected(), access: None };
         fs::write(place.path("a"), "edited").unwrap();
         assert!(is_changed(&place.parent.replace(TEMPORARY, old)));
         place.assert_files(&[("a", "edited")]);
@@ -223,7 +243,7 @@ mod tests {
     #[test]
     fn file_that_changes_after_the_check_is_put_back() {
         let place = Place::new();
-        let old = place.expected();
+        let old = Replaceable { expected: place.expected(), access: None };
         let Some(new) = place.parent.put_in_place(TEMPORARY, old).unwrap() else {
             return println!("skipped: the file system cannot exchange names");
         };
@@ -236,7 +256,7 @@ mod tests {
     #[test]
     fn latest_of_two_changes_after_the_check_is_kept() {
         let place = Place::new();
-        let old = place.expected();
+        let old = Replaceable { expected: place.expected(), access: None };
         let Some(new) = place.parent.put_in_place(TEMPORARY, old).unwrap() else {
             return println!("skipped: the file system cannot exchange names");
         };
@@ -250,7 +270,7 @@ mod tests {
     #[test]
     fn changed_file_is_put_back_even_if_the_new_one_is_gone() {
         let place = Place::new();
-        let old = place.expected();
+        let old = Replaceable { expected: place.expected(), access: None };
         let Some(new) = place.parent.put_in_place(TEMPORARY, old).unwrap() else {
             return println!("skipped: the file system cannot exchange names");
         };
@@ -261,9 +281,24 @@ mod tests {
     }
 
     #[test]
+    fn file_whose_permissions_change_after_the_check_is_put_back() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = Place::new();
+        let access = AccessControl::of_entry(&place.parent.dir, "a").unwrap();
+        let old = Replaceable { expected: place.expected(), access: Some(&access) };
+        let Some(new) = place.parent.put_in_place(TEMPORARY, old).unwrap() else {
+            return println!("skipped: the file system cannot exchange names");
+        };
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(place.path(TEMPORARY), private).unwrap();
+        assert!(is_changed(&place.parent.finish_exchange(TEMPORARY, old, new)));
+        place.assert_files(&[("a", "old")]);
+    }
+
+    #[test]
     fn replaced_file_is_gone_on_a_file_system_that_ignores_exchanges() {
         let place = Place::new();
-        let old = place.expected();
+        let old = Replaceable { expected: place.expected(), access: None };
         let new = place.parent.state(TEMPORARY).unwrap();
         fs::rename(place.path(TEMPORARY), place.path("a")).unwrap();
         place.parent.finish_exchange(TEMPORARY, old, new).unwrap();

@@ -4,14 +4,14 @@
 //!
 //! 1. [`Root::temporary`] creates a temporary file in the directory of the final one, and the
 //!    download writes to it.
-//! 2. [`Temporary::complete`] sets its time and mode, and closes it.
+//! 2. [`Temporary::complete`] sets its time and its access control, and closes it.
 //! 3. [`Root::sync`] flushes any number of them to disk.
 //! 4. [`Root::publish`] renames it.
 //!
 //! A restore that is killed leaves temporary files. The next restore removes these leftovers, and also
 //! the temporary files that a restore failed to remove. A backup leaves them alone.
 
-use std::{fs, io, os::unix::fs::PermissionsExt};
+use std::{fs, io};
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{OpenOptions, OpenOptionsExt};
@@ -20,17 +20,15 @@ use rustix::io::Errno;
 use crate::{
     error::Cause,
     local::{
+        access_control::{AccessControl, AccessSource, Lost},
         file_state::Expected,
         parent::{Parent, ParentCache},
-        refused::{is_refusal, unless_refused},
+        refused::is_refusal,
+        replacement::Replaceable,
         root::Root,
         times::set_modified,
     },
-    model::{
-        attribute::{Attribute, Unpreserved},
-        paths,
-        time::Timestamp,
-    },
+    model::{attribute::Unpreserved, paths, time::Timestamp},
 };
 
 /// Smaller files are written as a whole: holes in them do not save much. Some FUSE file systems can only
@@ -56,6 +54,8 @@ pub(crate) struct Complete {
     /// The name of the temporary file.
     name: String,
     expected: Expected,
+    /// The access control of the file that it replaces. If that has changed, the file is not renamed.
+    replaced: Option<AccessControl>,
     /// The modification time that it has.
     pub modified: Timestamp,
     /// The attributes that it could not get.
@@ -63,25 +63,27 @@ pub(crate) struct Complete {
 }
 
 impl Complete {
+    /// The complete file of a path that does not exist.
     pub(super) fn new(
         path: &str,
         name: String,
-        expected: Expected,
         modified: Timestamp,
         unpreserved: Vec<Unpreserved>,
     ) -> Complete {
-        Complete { path: path.to_owned(), name, expected, modified, unpreserved }
+        let (path, expected) = (path.to_owned(), Expected::Nothing);
+        Complete { path, name, expected, replaced: None, modified, unpreserved }
     }
 }
 
 impl Root {
-    /// Creates a temporary file of `size` bytes for `path`. Missing directories are created.
+    /// Creates a temporary file of `size` bytes for `path`. Missing directories are created. A private
+    /// file can be accessed only by this user until it is complete.
     ///
     /// No disk space is reserved: the content may be mostly zeros.
     pub(crate) fn temporary(
         &self,
         path: &str,
-        replaces_file: bool,
+        is_private: bool,
         size: u64,
         cache: &mut ParentCache,
     ) -> io::Result<Temporary> {
@@ -89,7 +91,7 @@ impl Root {
             return Err(Errno::FBIG.into());
         }
         let parent = self.cached_parent(path, true, cache)?;
-        let mut temporary = Temporary::create(parent, replaces_file, size)?;
+        let mut temporary = Temporary::create(parent, is_private, size)?;
         if size >= MIN_SPARSE {
             // Some FUSE file systems cannot extend a file. All of it is written there.
             match temporary.file.set_len(size) {
@@ -111,7 +113,8 @@ impl Root {
         cache: &mut ParentCache,
     ) -> Result<(), Cause> {
         let parent = self.cached_parent(&complete.path, false, cache)?;
-        parent.replace(&complete.name, complete.expected)
+        let entry = Replaceable { expected: complete.expected, access: complete.replaced.as_ref() };
+        parent.replace(&complete.name, entry)
     }
 
     /// Removes a complete file that will not be published.
@@ -123,43 +126,66 @@ impl Root {
 }
 
 impl Temporary {
-    fn create(parent: Parent, replaces_file: bool, size: u64) -> io::Result<Temporary> {
+    pub(super) fn create(parent: Parent, is_private: bool, size: u64) -> io::Result<Temporary> {
         let name = paths::temporary();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).follow(FollowSymlinks::No);
-        if replaces_file {
-            // Private until `complete` sets the mode of the replaced file.
+        if is_private {
             options.mode(0o600);
         }
         let file = parent.dir.open_with(&name, &options)?.into_std();
         Ok(Temporary { parent, name: Some(name), file, is_sparse: false, size })
     }
 
-    /// Sets the modification time, and the mode of the file that this one replaces, and closes the
-    /// file.
+    /// The access control that the file has now.
+    pub(super) fn access_control(&self) -> io::Result<AccessControl> {
+        AccessControl::of_entry(&self.parent.dir, self.name.as_deref().unwrap_or_default())
+    }
+
+    /// Sets the modification time and the access control, and closes the file.
     pub(crate) fn complete(
         mut self,
+        root: &Root,
         path: &str,
         expected: Expected,
         modified: Timestamp,
+        access: &AccessSource,
     ) -> Result<Complete, Cause> {
-        let mut unpreserved = Vec::new();
-        if let Expected::File(_) = expected {
-            // Objects have no permissions, so the file keeps those that it had, but not setuid and
-            // setgid: the kernel clears these on every write too, and the owner may be another now.
-            let replaced = self.parent.dir.symlink_metadata(&self.parent.name)?.permissions();
-            let mode = replaced.into_std(&self.file)?.mode() & 0o777;
-            let set = self.file.set_permissions(fs::Permissions::from_mode(mode));
-            unpreserved.extend(unless_refused(Attribute::Mode, set)?);
-        }
         let (state, unkept) = set_modified(&self.file, modified)?;
-        unpreserved.extend(unkept);
         if self.is_sparse && state.size != self.size {
             // Zeros at the end are missing, which were not written.
             return Err(io::Error::other("the file system did not extend the file").into());
         }
+        let (replaced, lost) = self.set_access(root, access)?;
+        let unpreserved = lost.unpreserved().chain(unkept).collect();
         let name = self.name.take().unwrap_or_default();
-        Ok(Complete::new(path, name, expected, state.modified, unpreserved))
+        let modified = state.modified;
+        Ok(Complete { path: path.to_owned(), name, expected, replaced, modified, unpreserved })
+    }
+
+    /// Returns the access control of the file that this one replaces, and what this one does not have of
+    /// it.
+    fn set_access(
+        &self,
+        root: &Root,
+        access: &AccessSource,
+    ) -> io::Result<(Option<AccessControl>, Lost)> {
+        match access {
+            AccessSource::Directory => Ok((None, Lost::default())),
+            AccessSource::Replaced => {
+                let replaced = AccessControl::of_entry(&self.parent.dir, &self.parent.name)?;
+                let lost = replaced.apply_to(&self.file)?;
+                Ok((Some(replaced), lost))
+            }
+            AccessSource::Target(target) => {
+                let target = || -> Option<AccessControl> {
+                    let parent = root.parent(target.to_str()?, false).ok()?;
+                    AccessControl::of_entry(&parent.dir, &parent.name).ok()
+                };
+                let Some(target) = target() else { return Ok((None, Lost::UNKNOWN)) };
+                Ok((None, target.apply_to(&self.file)?))
+            }
+        }
     }
 }
 

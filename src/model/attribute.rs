@@ -8,8 +8,12 @@ pub enum Attribute {
     Time,
     /// The permissions.
     Mode,
-    /// The owner and the group.
+    /// The owner.
     Owner,
+    /// The group.
+    Group,
+    /// The access control list.
+    Acl,
 }
 
 impl Attribute {
@@ -19,6 +23,8 @@ impl Attribute {
             Attribute::Time => "time",
             Attribute::Mode => "mode",
             Attribute::Owner => "owner",
+            Attribute::Group => "group",
+            Attribute::Acl => "acl",
         }
     }
 }

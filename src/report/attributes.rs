@@ -60,7 +60,9 @@ impl fmt::Display for UnpreservedAttribute {
         let what = match self.attribute {
             Attribute::Time => "the modification time of the object",
             Attribute::Mode => "the permissions of the replaced file",
-            Attribute::Owner => "the owner and group of the replaced file",
+            Attribute::Owner => "the owner of the replaced file",
+            Attribute::Group => "the group of the replaced file",
+            Attribute::Acl => "the ACL of the replaced file",
         };
         let (files, word) = (self.files, if self.files == 1 { "file does" } else { "files do" });
         write!(f, "{files} restored {word} not have {what} (")?;

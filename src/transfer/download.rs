@@ -10,7 +10,7 @@ use std::{
 use crate::{
     content::{self, CompareSink, Comparison, PartSums, Proof},
     error::{Cause, Error, Result},
-    local::{self, Expected, FileState, ParentCache, Temporary},
+    local::{self, AccessSource, Expected, FileState, ParentCache, Temporary},
     model::{direction::Direction, entry::Object, etag::ETag},
     plan::Transfer,
     s3::{
@@ -38,6 +38,7 @@ pub(super) struct PartDownload {
     object: Object,
     key: String,
     expected: Expected,
+    access: AccessSource,
     part_size: u64,
     proof: Proof,
     /// `None` if the checksums of the parts cannot prove the whole.
@@ -74,7 +75,13 @@ impl Steps for Downloader<'_> {
             None => false,
         };
         let complete = temporary
-            .complete(&object.path, expected_target(transfer), object.modified)
+            .complete(
+                self.context.root,
+                &object.path,
+                expected_target(transfer),
+                object.modified,
+                &self.access_source(transfer),
+            )
             .map_err(|cause| Error::new("download", &*object.path, cause))?;
         Ok(Transferred::downloaded(object.size, checked, Some(complete)))
     }
@@ -97,6 +104,7 @@ impl Steps for Downloader<'_> {
             object,
             key,
             expected: expected_target(transfer),
+            access: self.access_source(transfer),
             part_size,
             proof,
             is_sparse: temporary.is_sparse,
@@ -123,12 +131,15 @@ impl Steps for Downloader<'_> {
     }
 
     fn complete(&self, download: &PartDownload) -> Result<Transferred> {
-        let PartDownload { object, key, file, proof, sums, .. } = download;
+        let PartDownload { object, key, file, proof, sums, expected, access, .. } = download;
         let is_proven = sums.as_ref().is_some_and(PartSums::match_proof);
         let checked = is_proven || self.verify(key, object, file, proof)?;
         let complete = download
             .take_temporary()
-            .map(|temporary| temporary.complete(&object.path, download.expected, object.modified))
+            .map(|temporary| {
+                let root = self.context.root;
+                temporary.complete(root, &object.path, *expected, object.modified, access)
+            })
             .transpose()
             .map_err(|cause| Error::new("download", &*object.path, cause))?;
         Ok(Transferred::downloaded(object.size, checked, complete))
@@ -144,12 +155,20 @@ impl Steps for Downloader<'_> {
 impl Downloader<'_> {
     fn create_temporary(&self, transfer: &Transfer, cache: &mut ParentCache) -> Result<Temporary> {
         let path = transfer.path();
-        let replaces_file = matches!(expected_target(transfer), Expected::File(_));
+        let is_private = !matches!(self.access_source(transfer), AccessSource::Directory);
         let size = transfer.size(Direction::Restore);
         self.context
             .root
-            .temporary(path, replaces_file, size, cache)
+            .temporary(path, is_private, size, cache)
             .map_err(|error| Error::new("create file", path, error))
+    }
+
+    fn access_source(&self, transfer: &Transfer) -> AccessSource {
+        match transfer.file.as_ref().map(|file| &file.target) {
+            Some(Some(target)) => AccessSource::Target(target.clone()),
+            Some(None) => AccessSource::Replaced,
+            None => AccessSource::Directory,
+        }
     }
 
     /// Reads a downloaded file and compares it with `proof`. Returns whether it was verified:

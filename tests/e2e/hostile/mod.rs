@@ -12,6 +12,7 @@ mod hidden_content;
 mod keys;
 mod links;
 mod permissions;
+mod replaced_permissions;
 mod sparse;
 mod swapped_links;
 mod system_limits;

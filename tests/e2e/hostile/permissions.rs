@@ -20,17 +20,17 @@ use crate::{
 };
 
 /// Runs s3keep as a user other than root, because root ignores permissions.
-struct Unprivileged<'a> {
+pub(super) struct Unprivileged<'a> {
     world: &'a World,
     exe: PathBuf,
-    is_root: bool,
+    pub(super) is_root: bool,
 }
 
 /// The user and the group `nobody`.
-const UNPRIVILEGED_ID: u32 = 65_534;
+pub(super) const UNPRIVILEGED_ID: u32 = 65_534;
 
 impl Unprivileged<'_> {
-    fn in_world(world: &World) -> Unprivileged<'_> {
+    pub(super) fn in_world(world: &World) -> Unprivileged<'_> {
         let is_root = rustix::process::geteuid().is_root();
         let exe = Path::new(env!("CARGO_BIN_EXE_s3keep"));
         if !is_root {
@@ -47,12 +47,12 @@ impl Unprivileged<'_> {
         user
     }
 
-    fn set_mode(&self, path: &str, mode: u32) {
+    pub(super) fn set_mode(&self, path: &str, mode: u32) {
         fs::set_permissions(self.world.path(path), fs::Permissions::from_mode(mode)).unwrap();
     }
 
     /// Makes the user the owner of a tree.
-    fn own(&self, dir: &str) {
+    pub(super) fn own(&self, dir: &str) {
         if self.is_root {
             for entry in walkdir::WalkDir::new(self.world.path(dir)) {
                 chown(entry.unwrap().path(), Some(UNPRIVILEGED_ID), Some(UNPRIVILEGED_ID)).unwrap();
@@ -61,7 +61,7 @@ impl Unprivileged<'_> {
     }
 
     #[track_caller]
-    fn expect(&self, code: i32, line: &str) -> Run {
+    pub(super) fn expect(&self, code: i32, line: &str) -> Run {
         let mut command = with_environment_of(&self.world.command(), &self.exe);
         if self.is_root {
             command.uid(UNPRIVILEGED_ID).gid(UNPRIVILEGED_ID);
