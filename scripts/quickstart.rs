@@ -123,7 +123,7 @@ fn s3keep(words: &[&str], env: &Env) -> Result<Outcome> {
         Command::Sync { direction, config, .. } => {
             let keeper = Keeper::new(config)?;
             let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
-            printer.plan(&plan, false);
+            printer.plan(&plan, &keeper, false);
             outcome.planned = plan.transfers.iter().map(|t| t.path().to_owned()).collect();
             let report = keeper.execute(plan, &mut |event| {
                 if let Event::Transferred { path, .. } = event {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     error::{Error, Result},
-    model::{bucket_url::BucketUrl, links::Links},
+    model::{bucket_url::BucketUrl, file_mode::FileMode, links::Links},
     plan::Guards,
     record::{Location, RecordScope},
     s3::{
@@ -35,6 +35,9 @@ pub struct Config {
     /// In a backup, the directory counts as it is, even if a restore into it has not finished: its
     /// missing files are deleted from the bucket. The run removes the markers of such restores.
     pub accept_incomplete: bool,
+    /// In a restore, the mode of new files. Neither the umask nor a default ACL changes it. Without it,
+    /// these decide. A file that replaces another one keeps the permissions of that file.
+    pub file_mode: Option<FileMode>,
     /// Decide without ctime, for directories whose ctimes change although contents do not. A change
     /// that keeps the size and the mtime is then not detected.
     pub ignore_ctime: bool,
@@ -62,6 +65,7 @@ impl Config {
             by_content: false,
             no_delete: false,
             accept_incomplete: false,
+            file_mode: None,
             ignore_ctime: false,
             record: None,
             guards: Guards::default(),

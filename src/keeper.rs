@@ -15,7 +15,7 @@ use crate::{
     content::{self, Comparer},
     error::{Error, Result},
     local::{self, FoundMarker, Marker, Root, Scan, Snapshot},
-    model::{count::Count, direction::Direction},
+    model::{count::Count, direction::Direction, file_mode::FileMode},
     plan::{self, Incomplete, Plan, PlanScope, Transfer, rule::Policy},
     record::{Facts, Location, Record},
     remote::{self, Listing},
@@ -58,6 +58,12 @@ impl Keeper {
     /// The configuration of this keeper.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The mode that a restore gives to new files: that of the configuration, or what the umask of the
+    /// process leaves. `None` if that is unknown. A directory with a default ACL ignores the umask.
+    pub fn new_file_mode(&self) -> Option<FileMode> {
+        self.config.file_mode.or_else(|| local::umask().map(FileMode::with_umask))
     }
 
     /// A handle that cancels whatever this keeper is doing or will do, from any thread.

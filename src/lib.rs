@@ -74,6 +74,7 @@ pub use model::{
     entry::{File, Object},
     escape::Escaped,
     etag::ETag,
+    file_mode::{FileMode, InvalidFileMode},
     links::Links,
     paths::{InvalidName, MAX_KEY_BYTES, MAX_SEGMENT_BYTES},
     skip::{SkipReason, Skipped},

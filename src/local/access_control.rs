@@ -21,7 +21,10 @@ use cap_std::fs::{Dir, MetadataExt as _};
 
 use crate::{
     local::acl::Acl,
-    model::attribute::{Attribute, Unpreserved},
+    model::{
+        attribute::{Attribute, Unpreserved},
+        file_mode::FileMode,
+    },
 };
 
 /// The bits of a mode for everyone but the owner.
@@ -32,6 +35,8 @@ const NOT_OWNER: u32 = 0o077;
 pub(crate) enum AccessSource {
     /// That of every new file: the directory and the umask decide.
     Directory,
+    /// This mode.
+    Mode(FileMode),
     /// That of the file that it replaces.
     Replaced,
     /// That of the file at this path below the root: the target of the link that it replaces.
@@ -152,6 +157,14 @@ impl Lost {
         let set = set_mode(file, created, allowed)?;
         Ok(Lost { mode: set != wanted, ..self })
     }
+}
+
+/// Gives a private file this mode. An ACL that it has from its directory is removed.
+///
+/// # Errors
+/// The file system does not keep modes, and lets more users access the file.
+pub(super) fn set_new_mode(file: &File, mode: FileMode) -> io::Result<()> {
+    set_mode(file, &file.metadata()?, mode.bits()).map(|_| ())
 }
 
 /// Sets a mode of a file that has the metadata `created`. Returns the mode that it has then.

@@ -14,6 +14,7 @@ use rustix::process::geteuid;
 
 use crate::{
     local::{
+        access_control::{self, AccessSource},
         parent::Parent,
         root::Root,
         temporary::{Complete, Temporary},
@@ -48,10 +49,15 @@ impl Root {
 impl Leftover {
     /// Makes it the complete temporary file of `path`, which is in the same directory and does not
     /// exist.
-    pub(crate) fn complete(self, path: &str, modified: Timestamp) -> io::Result<Complete> {
+    pub(crate) fn complete(
+        self,
+        path: &str,
+        modified: Timestamp,
+        access: &AccessSource,
+    ) -> io::Result<Complete> {
         // An error of writing the file in an earlier run is reported now.
         self.file.sync_data()?;
-        self.set_access()?;
+        self.set_access(access)?;
         let (state, unkept) = set_modified(&self.file, modified)?;
         debug_assert!(paths::is_temporary(&self.parent.name));
         Ok(Complete::new(path, self.parent.name, state.modified, Vec::from_iter(unkept)))
@@ -59,9 +65,12 @@ impl Leftover {
 
     /// Gives it the access control of a new file. It may be that of a file that was to be replaced, or a
     /// file that was replaced itself.
-    fn set_access(&self) -> io::Result<()> {
+    fn set_access(&self, access: &AccessSource) -> io::Result<()> {
         // Whatever the arguments are, this removes the capabilities that a program has.
         fchown(&self.file, None, None)?;
+        if let AccessSource::Mode(mode) = access {
+            return access_control::set_new_mode(&self.file, *mode);
+        }
         let new = Temporary::create(self.parent.clone(), false, 0)?.access_control()?;
         new.apply_to(&self.file).map(|_| ())
     }

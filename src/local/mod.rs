@@ -22,6 +22,7 @@ mod scan;
 mod snapshot;
 mod temporary;
 mod times;
+mod umask;
 
 pub(crate) use access_control::AccessSource;
 pub(crate) use file_state::{Expected, FileState};
@@ -36,3 +37,4 @@ pub(crate) use scan::{FoundMarker, Scan, Unread, file_pool, scan};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use temporary::{Complete, Temporary};
 pub(crate) use times::{is_kept, unkept};
+pub(crate) use umask::umask;

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use crate::{
     error::Cause,
     local::{
-        access_control::{AccessControl, AccessSource, Lost},
+        access_control::{self, AccessControl, AccessSource, Lost},
         file_state::Expected,
         parent::{Parent, ParentCache},
         refused::is_refusal,
@@ -172,6 +172,10 @@ impl Temporary {
     ) -> io::Result<(Option<AccessControl>, Lost)> {
         match access {
             AccessSource::Directory => Ok((None, Lost::default())),
+            AccessSource::Mode(mode) => {
+                access_control::set_new_mode(&self.file, *mode)?;
+                Ok((None, Lost::default()))
+            }
             AccessSource::Replaced => {
                 let replaced = AccessControl::of_entry(&self.parent.dir, &self.parent.name)?;
                 let lost = replaced.apply_to(&self.file)?;

@@ -9,6 +9,7 @@ pub(crate) mod direction;
 pub(crate) mod entry;
 pub(crate) mod escape;
 pub(crate) mod etag;
+pub(crate) mod file_mode;
 pub(crate) mod links;
 pub(crate) mod paths;
 pub(crate) mod skip;

@@ -132,6 +132,13 @@ impl Plan {
         count
     }
 
+    /// The number of files that a restore creates without replacing one.
+    pub fn new_files(&self) -> u64 {
+        let is_new =
+            |transfer: &&Transfer| self.direction == Direction::Restore && transfer.file.is_none();
+        self.transfers.iter().filter(is_new).count() as u64
+    }
+
     /// Decides the undecided pairs. `compare` returns for each why it has to be transferred, or `None`
     /// if the contents are the same.
     pub(crate) fn decide_undecided(

@@ -164,10 +164,12 @@ impl Downloader<'_> {
     }
 
     fn access_source(&self, transfer: &Transfer) -> AccessSource {
-        match transfer.file.as_ref().map(|file| &file.target) {
-            Some(Some(target)) => AccessSource::Target(target.clone()),
-            Some(None) => AccessSource::Replaced,
-            None => AccessSource::Directory,
+        let target = transfer.file.as_ref().map(|file| &file.target);
+        match (target, self.context.config.file_mode) {
+            (Some(Some(target)), _) => AccessSource::Target(target.clone()),
+            (Some(None), _) => AccessSource::Replaced,
+            (None, Some(mode)) => AccessSource::Mode(mode),
+            (None, None) => AccessSource::Directory,
         }
     }
 

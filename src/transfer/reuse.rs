@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::{
     content::{self, Proof},
-    local::Leftover,
+    local::{AccessSource, Leftover},
     model::{
         entry::{File, Object},
         links::Links,
@@ -35,12 +35,15 @@ pub(super) fn reuse(
         // A failed flush is reported when the first download is flushed.
         return transfers;
     }
+    let mode = context.config.file_mode;
+    let access = mode.map_or(AccessSource::Directory, AccessSource::Mode);
     let mut batch = Vec::new();
     let mut rest = Vec::with_capacity(transfers.len());
     for (index, transfer) in transfers.into_iter().enumerate() {
         let leftover = matches.remove(&index).zip(transfer.object.as_ref());
-        let complete = leftover
-            .and_then(|(leftover, object)| leftover.complete(&object.path, object.modified).ok());
+        let complete = leftover.and_then(|(leftover, object)| {
+            leftover.complete(&object.path, object.modified, &access).ok()
+        });
         match complete {
             Some(complete) => {
                 let bytes = transfer.size(report.direction);

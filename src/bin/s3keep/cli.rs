@@ -178,6 +178,10 @@ bucket_command! {
         /// remove the markers of such restores
         #[argh(switch)]
         accept_incomplete: bool,
+        /// in a restore: the mode of new files, such as 0600, whatever the umask is. Replaced files keep
+        /// their permissions
+        #[argh(option)]
+        file_mode: Option<s3keep::FileMode>,
         /// allow an empty source to empty the target, and a directory that is now empty to lose its objects
         #[argh(switch)]
         allow_empty: bool,
@@ -278,6 +282,10 @@ impl Sync {
             bail!("--accept-incomplete is an option of backup");
         }
         config.accept_incomplete = self.accept_incomplete;
+        if self.file_mode.is_some() && direction == Direction::Backup {
+            bail!("--file-mode is an option of restore");
+        }
+        config.file_mode = self.file_mode;
         config.guards = Guards {
             allow_empty: self.allow_empty,
             allow_unrelated: self.allow_unrelated,

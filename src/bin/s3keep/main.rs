@@ -95,7 +95,7 @@ fn sync(
     let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
     let removes_leftovers = direction == Direction::Restore && !plan.leftovers.is_empty();
     let must_ask = !mock && !yes && (removes_leftovers || !plan.is_empty());
-    printer.plan(&plan, must_ask);
+    printer.plan(&plan, keeper, must_ask);
     let is_nothing = plan.is_empty() && plan.kept.entries == 0 && plan.skipped.is_empty();
     if direction == Direction::Restore && is_nothing {
         let bucket = &keeper.config().bucket;

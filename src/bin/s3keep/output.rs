@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use s3keep::{
-    Cleanup, Direction, Error, Escaped, Event, Plan, Report, Skipped, Stage, UnfinishedRestore,
-    UnpreservedAttribute, Verification, Withheld, WithheldReason,
+    Cleanup, Direction, Error, Escaped, Event, Keeper, Plan, Report, Skipped, Stage,
+    UnfinishedRestore, UnpreservedAttribute, Verification, Withheld, WithheldReason,
 };
 use serde_json::json;
 
@@ -72,7 +72,7 @@ impl Printer {
     }
 
     /// Prints a plan. If the user must confirm it, `--quiet` does not apply.
-    pub fn plan(&mut self, plan: &Plan, must_ask: bool) {
+    pub fn plan(&mut self, plan: &Plan, keeper: &Keeper, must_ask: bool) {
         self.progress.finish_and_clear();
         let quiet = self.output.quiet;
         self.output.quiet &= !must_ask;
@@ -123,6 +123,8 @@ impl Printer {
         self.skipped(&plan.skipped);
         let transferred = plan.transferred();
         let in_doubt = plan.in_doubt();
+        let new_files = plan.new_files();
+        let new_file_mode = keeper.new_file_mode().filter(|_| new_files > 0);
         let mut text = format!(
             "{} to {verb} ({}), {} to delete, {} unchanged ({}), {} skipped",
             transferred.entries,
@@ -142,11 +144,15 @@ impl Printer {
                 ByteSize(in_doubt.bytes)
             );
         }
+        if new_files > 0 {
+            text += &format!("; {}", describe_new_files(new_files, keeper));
+        }
         self.line(text, || json!({
             "type": "plan", "direction": direction(plan.direction), "transfer": transferred,
             "delete": plan.deletions.len(), "unchanged": plan.kept, "skipped": plan.skipped.len(),
             "withheld": plan.withheld.len(),
-            "doubt": in_doubt,
+            "doubt": in_doubt, "new_files": new_files,
+            "new_file_mode": new_file_mode.map(|mode| mode.to_string()),
         }));
         self.output.quiet = quiet;
         self.flush();
@@ -420,6 +426,20 @@ pub fn print_error(text: &str) {
 fn unpreserved_json(report: &Report) -> Vec<serde_json::Value> {
     let json = |one: &UnpreservedAttribute| json!({"attribute": one.attribute.as_str(), "reason": one.reason, "files": one.files});
     report.unpreserved.iter().map(json).collect()
+}
+
+/// Which mode the new files of a restore get.
+fn describe_new_files(count: u64, keeper: &Keeper) -> String {
+    let files = if count == 1 { "new file gets" } else { "new files get" };
+    match (keeper.config().file_mode, keeper.new_file_mode()) {
+        (Some(mode), _) => format!("{count} {files} mode {mode}"),
+        (None, Some(mode)) => {
+            format!("{count} {files} mode {mode} (by the umask; --file-mode sets another)")
+        }
+        (None, None) => {
+            format!("{count} {files} the mode that the umask leaves (--file-mode sets another)")
+        }
+    }
 }
 
 fn withheld_json(withheld: &Withheld) -> serde_json::Value {

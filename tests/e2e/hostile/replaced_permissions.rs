@@ -140,6 +140,15 @@ fn default_acl_of_a_directory_does_not_reach_a_replaced_file() {
     }
     // A new file is like any other new file of the directory.
     assert!(read_acl(&world.path("tree/new")).is_some());
+    // Unless it is to have a certain mode.
+    for name in ["new", "d/new"] {
+        fs::remove_file(world.path("tree").join(name)).unwrap();
+    }
+    world.expect(0, "restore BUCKET tree --yes --file-mode 0640");
+    for name in ["new", "d/new"] {
+        let path = world.path("tree").join(name);
+        assert_eq!((mode(&path), read_acl(&path)), (0o640, None), "{name}");
+    }
 }
 
 #[test]
@@ -264,7 +273,7 @@ fn download_is_private_until_its_permissions_are_known() {
         set_mode(&world.path("tree/target"), 0o644);
         symlink("target", world.path("tree/link")).unwrap();
         world.store().put("target", b"target");
-        for key in ["old", "link"] {
+        for key in ["old", "link", "new"] {
             world.store().put(key, vec![b'x'; size]);
         }
         let (seen, tree) = (Arc::new(Mutex::new(Vec::new())), world.path("tree"));
@@ -281,24 +290,58 @@ fn download_is_private_until_its_permissions_are_known() {
                 }
             }
         }));
-        world.expect(0, "restore BUCKET tree --yes --workers 1 --part-size 5MiB");
+        world.expect(0, "restore BUCKET tree --yes --file-mode 0604 --workers 1 --part-size 5MiB");
         let seen = seen.lock().unwrap();
         // Complete downloads have their final permissions.
-        assert!(!seen.is_empty() && seen.iter().all(|mode| [0o600, 0o644].contains(mode)));
+        assert!(!seen.is_empty() && seen.iter().all(|mode| [0o600, 0o604, 0o644].contains(mode)));
         assert!(seen.contains(&0o600), "{seen:?}");
+        assert_eq!(mode(&world.path("tree/new")), 0o604);
     }
 }
 
 #[test]
+fn file_mode_applies_to_new_files_only() {
+    let world = World::in_process();
+    files_to_replace(&world, &["old"]);
+    set_mode(&world.path("tree/old"), 0o640);
+    for key in ["new", "d/new"] {
+        world.store().put(key, b"object");
+    }
+    let plan = expect_with_umask(&world, "022", "restore BUCKET tree --mock");
+    plan.assert_says("2 new files get mode 0644 (by the umask; --file-mode sets another)");
+    let plan = expect_with_umask(&world, "077", "restore BUCKET tree --mock --json");
+    plan.assert_says(r#""new_file_mode":"0600","new_files":2,"#);
+    let line = "restore BUCKET tree --yes --file-mode 0604";
+    let done = expect_with_umask(&world, "077", line);
+    done.assert_says("2 new files get mode 0604\n");
+    for (name, expected) in [("old", 0o640), ("new", 0o604), ("d/new", 0o604)] {
+        assert_eq!(mode(&world.path("tree").join(name)), expected, "{name}");
+    }
+    // Without new files, there is nothing to say.
+    let plan = world.expect(0, "restore BUCKET tree --mock");
+    assert!(!plan.stdout.contains("mode"), "{plan:#?}");
+
+    for wrong in ["0044", "01644", "888", "-600", "", "06000", "rw-"] {
+        world.expect(1, &format!("restore BUCKET tree --yes --file-mode {wrong}"));
+    }
+    world.expect(1, "backup tree BUCKET --yes --file-mode 0600").assert_says("restore");
+}
+
+#[test]
 fn reused_leftover_has_the_permissions_of_a_new_file() {
-    for (umask, expected) in [("022", 0o644), ("077", 0o600)] {
+    for (option, umask, expected) in [
+        ("", "022", 0o644),
+        ("", "077", 0o600),
+        (" --file-mode 0604", "022", 0o604),
+        (" --file-mode 0600", "022", 0o600),
+    ] {
         for old in [0o600, 0o666, 0o644, 0o6755] {
             let world = World::in_process();
             world.write("tree/.s3keep-0123456789abcdef.part", "object");
             set_mode(&world.path("tree/.s3keep-0123456789abcdef.part"), old);
             world.store().put("new", b"object");
-            let line = "restore BUCKET tree --yes";
-            expect_with_umask(&world, umask, line).assert_says("1 reused");
+            let line = format!("restore BUCKET tree --yes{option}");
+            expect_with_umask(&world, umask, &line).assert_says("1 reused");
             assert_eq!(world.store().count("GetObject"), 0);
             assert_eq!(mode(&world.path("tree/new")), expected, "{line}, {umask}, {old:o}");
         }
