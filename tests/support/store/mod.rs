@@ -22,6 +22,7 @@
 //! | `auth`, `body` | signatures and keys; request bodies and their checksums |
 //! | `service` | the S3 operations, for the crate s3s |
 //! | `state`, `object`, `checksum`, `time` | what the store holds |
+//! | `folding` | names that the store does not distinguish |
 
 // Each program that includes this module uses only a part of it.
 #![allow(dead_code)]
@@ -37,6 +38,7 @@ mod auth;
 mod body;
 mod checksum;
 mod faults;
+mod folding;
 mod http;
 mod object;
 mod region;
@@ -52,6 +54,7 @@ mod tls;
 pub use self::{
     checksum::Checksum,
     faults::{Fault, Hits},
+    folding::{Folding, Folds, Listed},
     object::Object,
     region::WrongRegion,
     request::Request,
@@ -277,6 +280,11 @@ impl Store {
     /// Sets whether the store refuses a key above or below another one, like a file system.
     pub fn set_rejects_conflicts(&self, on: bool) {
         self.state().rejects_conflicts = on;
+    }
+
+    /// Makes the store fold names, or not.
+    pub fn set_folding(&self, folding: Option<Folding>) {
+        self.state().folding = folding;
     }
 
     /// Sets whether an upload without a checksum gets a CRC64NVME. Default: true, like S3.

@@ -12,6 +12,7 @@ use super::{
     ACCESS_KEY, BUCKET, ListOrder, SECRET_KEY,
     checksum::Checksum,
     faults::Faults,
+    folding::Folding,
     object::Object,
     region::WrongRegion,
     request::Log,
@@ -33,6 +34,9 @@ pub(super) struct State {
     pub min_part_size: usize,
     pub default_checksum: bool,
     pub rejects_conflicts: bool,
+    pub folding: Option<Folding>,
+    /// Names that are listed although they are other spellings of an object.
+    pub remembered: BTreeMap<String, Object>,
     pub uploads_created: u64,
     pub log: Log,
     pub faults: Faults,
@@ -120,6 +124,8 @@ impl State {
             min_part_size: MIN_PART_SIZE,
             default_checksum: true,
             rejects_conflicts: false,
+            folding: None,
+            remembered: BTreeMap::new(),
             uploads_created: 0,
             log: Log::default(),
             faults: Faults::default(),
@@ -141,7 +147,8 @@ impl State {
 
     pub fn object(&mut self, bucket: &str, key: &str) -> S3Result<Object> {
         let missing = || s3_error!(NoSuchKey, "The specified key does not exist.");
-        self.bucket(bucket)?.objects.get(key).cloned().ok_or_else(missing)
+        let key = self.found_key(bucket, key, true);
+        self.bucket(bucket)?.objects.get(&key).cloned().ok_or_else(missing)
     }
 
     /// Returns an error if the store rejects conflicts, and another key is above or below this one.

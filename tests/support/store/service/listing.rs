@@ -25,7 +25,8 @@ pub(super) fn objects(
     let encode = encoder(input.encoding_type.as_ref())?;
     let mut state = store.state();
     let (order, page_size) = (state.list_order, state.page_size);
-    let bucket = state.bucket(&input.bucket)?;
+    let mut objects = state.remembered.clone();
+    objects.extend(state.bucket(&input.bucket)?.objects.clone());
     let max = page_limit(input.max_keys, page_size)?;
     let prefix = input.prefix.unwrap_or_default();
     let delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
@@ -35,7 +36,7 @@ pub(super) fn objects(
     };
     let query =
         Query { order, prefix: &prefix, delimiter: delimiter.as_deref(), after: after.as_ref() };
-    let (entries, next) = query.page(&bucket.objects, max);
+    let (entries, next) = query.page(&objects, max);
 
     let key_count = entries.len();
     let (mut contents, mut common_prefixes) = (Vec::new(), Vec::new());

@@ -143,14 +143,15 @@ pub(super) fn complete(
     check_write(existing, input.if_match.as_ref(), input.if_none_match.as_ref())?;
     bucket.uploads.remove(&(input.key.clone(), upload.number));
     let mut output = dto::CompleteMultipartUploadOutput {
-        bucket: Some(input.bucket),
+        bucket: Some(input.bucket.clone()),
         key: Some(input.key.clone()),
         e_tag: Some(ETag::Strong(object.etag.clone())),
         checksum_type: object.checksum.as_ref().map(Checksum::kind),
         ..Default::default()
     };
     set_checksum!(output, &object.checksum);
-    bucket.objects.insert(input.key, object);
+    let key = state.written_key(&input.bucket, input.key);
+    state.bucket(&input.bucket)?.objects.insert(key, object);
     Ok(output)
 }
 

@@ -43,8 +43,8 @@ pub(super) async fn put(
     };
 
     state.check_conflict(&input.bucket, &input.key)?;
-    let objects = &mut state.bucket(&input.bucket)?.objects;
-    let existing = objects.get(&input.key);
+    let existing = state.found_key(&input.bucket, &input.key, false);
+    let existing = state.bucket(&input.bucket)?.objects.get(&existing);
     check_write(existing, input.if_match.as_ref(), input.if_none_match.as_ref())?;
     let mut output = dto::PutObjectOutput {
         e_tag: Some(ETag::Strong(object.etag.clone())),
@@ -52,7 +52,8 @@ pub(super) async fn put(
     };
     set_checksum!(output, &object.checksum);
     output.checksum_type = object.checksum.as_ref().map(Checksum::kind);
-    objects.insert(input.key, object);
+    let key = state.written_key(&input.bucket, input.key);
+    state.bucket(&input.bucket)?.objects.insert(key, object);
     Ok(output)
 }
 
@@ -116,12 +117,14 @@ pub(super) fn delete(
 ) -> S3Result<dto::DeleteObjectOutput> {
     let mut state = store.state();
     let is_denied = state.undeletable.contains(&input.key);
+    let key = state.found_key(&input.bucket, &input.key, false);
+    state.remembered.remove(&input.key);
     let bucket = state.bucket(&input.bucket)?;
     if is_denied {
         return Err(s3_error!(AccessDenied, "Access Denied"));
     }
     // Deleting an object that does not exist succeeds, as in S3.
-    bucket.objects.remove(&input.key);
+    bucket.objects.remove(&key);
     Ok(dto::DeleteObjectOutput::default())
 }
 
@@ -146,7 +149,9 @@ pub(super) fn delete_batch(
             });
             continue;
         }
-        state.bucket(&bucket)?.objects.remove(&object.key);
+        let key = state.found_key(&bucket, &object.key, false);
+        state.remembered.remove(&object.key);
+        state.bucket(&bucket)?.objects.remove(&key);
         if delete.quiet != Some(true) {
             deleted.push(dto::DeletedObject { key: Some(object.key), ..Default::default() });
         }
