@@ -14,9 +14,9 @@ use crate::{
     config::Config,
     content::{self, Comparer},
     error::{Error, Result},
-    local::{self, FoundMarker, Marker, Root, Scan, Snapshot},
+    local::{self, FoundMarker, Marker, RealNames, Root, Scan, Snapshot},
     model::{count::Count, direction::Direction, file_mode::FileMode},
-    plan::{self, Incomplete, Plan, PlanScope, Transfer, rule::Policy},
+    plan::{self, Candidate, Incomplete, Plan, PlanScope, Transfer, rule::Policy},
     record::{Facts, Location, Record},
     remote::{self, Listing},
     report::{Event, Report, Stage},
@@ -92,7 +92,8 @@ impl Keeper {
         let mut plan = plan::build(direction, scan, listing, record, &policy);
         plan.scope = Some(self.scope(direction));
         plan.snapshot = snapshot;
-        let incomplete = match direction {
+        self.join_spellings(&mut plan, &policy, on_event)?;
+        let mut incomplete = match direction {
             Direction::Backup => {
                 let markers = self.read_markers(&markers)?;
                 plan.protect_unrestored(markers, self.config.accept_incomplete)
@@ -102,6 +103,7 @@ impl Keeper {
                 Incomplete::default()
             }
         };
+        incomplete.add_spellings(&plan.spellings.joined);
         plan.compare_unrestored(&incomplete);
         if direction == Direction::Backup
             && !(plan.transfers.is_empty() && plan.undecided.is_empty())
@@ -117,6 +119,49 @@ impl Keeper {
         plan.skip_unrestored(&incomplete);
         plan.keep_planned();
         Ok(plan)
+    }
+
+    /// Finds the names that the target does not distinguish.
+    fn join_spellings(
+        &self,
+        plan: &mut Plan,
+        policy: &Policy,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        let candidates = &plan.spellings.candidates;
+        let is_same = match plan.direction {
+            _ if candidates.is_empty() => Vec::new(),
+            Direction::Backup => self.find_same_objects(candidates)?,
+            Direction::Restore => {
+                let root = Root::open(&self.config.dir)?;
+                let mut names = RealNames::new(&root);
+                let is_same = |c: &Candidate| names.is_spelling_of(&c.object.path, &c.other);
+                candidates.iter().map(is_same).collect()
+            }
+        };
+        plan.join_spellings(&is_same, policy);
+        let joined: Vec<(&str, &str)> =
+            plan.spellings.joined.iter().map(|(path, other)| (&**path, &**other)).collect();
+        let target = match plan.direction {
+            Direction::Backup => "the store",
+            Direction::Restore => "the file system of the directory",
+        };
+        if let Some(text) = plan::describe_spellings(&joined, target) {
+            on_event(Event::Warning(&text));
+        }
+        if let Some(text) = plan.describe_unchecked_spellings() {
+            on_event(Event::Warning(&text));
+        }
+        Ok(())
+    }
+
+    fn find_same_objects(&self, candidates: &[Candidate]) -> Result<Vec<bool>> {
+        let Config { bucket, transfer, .. } = &self.config;
+        let find = || {
+            let (client, cancel) = (&self.client, &self.cancel);
+            content::find_same_objects(client, bucket, transfer.workers, candidates, cancel)
+        };
+        self.client.with_cancel_watchdog(find)
     }
 
     /// Decides the undecided pairs of a plan.

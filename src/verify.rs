@@ -1,6 +1,6 @@
 //! Verification: comparing the content of every file with its object. Nothing is changed.
 
-use std::cell::Cell;
+use std::{cell::Cell, collections::HashSet};
 
 use rayon::prelude::*;
 
@@ -12,11 +12,12 @@ use crate::{
     local::{Root, Scan},
     model::{
         count::Count,
+        direction::Direction,
         entry::{File, Object},
         paths::tree_order,
         skip::Skipped,
     },
-    plan::merge::Merge,
+    plan::{Candidate, Spellings, describe_spellings, merge::Merge},
     remote::Listing,
     report::{Event, Stage, exit},
     s3::Client,
@@ -88,6 +89,20 @@ impl Verification {
     }
 }
 
+/// Adds a pair to those to compare, unless the sizes differ.
+fn add_pair(
+    file: File,
+    object: Object,
+    pairs: &mut Vec<(File, Object)>,
+    result: &mut Verification,
+) {
+    if file.size == object.size {
+        pairs.push((file, object));
+    } else {
+        result.add_difference(&file.path, Difference::Size);
+    }
+}
+
 /// What a verification works with.
 pub(crate) struct Verifier<'a> {
     pub config: &'a Config,
@@ -110,19 +125,24 @@ impl Verifier<'_> {
         let mut result = Verification::default();
         result.skipped.extend(scan.skipped);
         result.skipped.extend(listing.skipped);
+        let joined = self.find_spellings(&scan.files, &listing.objects, on_event)?;
+        let others: HashSet<&str> = joined.iter().map(|candidate| &*candidate.other).collect();
+        let files: HashSet<&str> = joined.iter().map(|candidate| &*candidate.file.path).collect();
         let mut pairs = Vec::new();
         for pair in Merge::new(scan.files, listing.objects) {
             match pair {
-                (Some(file), Some(object)) if file.size == object.size => {
-                    pairs.push((file, object));
+                (Some(file), Some(object)) => add_pair(file, object, &mut pairs, &mut result),
+                (Some(file), None) if !files.contains(&*file.path) => {
+                    result.add_difference(&file.path, Difference::OnlyLocal);
                 }
-                (Some(file), Some(_)) => result.add_difference(&file.path, Difference::Size),
-                (Some(file), None) => result.add_difference(&file.path, Difference::OnlyLocal),
-                (None, Some(object)) => {
+                (None, Some(object)) if !others.contains(&*object.path) => {
                     result.add_difference(&object.path, Difference::OnlyRemote);
                 }
-                (None, None) => {}
+                _ => {}
             }
+        }
+        for Candidate { file, object, .. } in joined {
+            add_pair(file, object, &mut pairs, &mut result);
         }
         let bytes = pairs.iter().map(|(file, _)| file.size).sum();
         on_event(Event::Stage(Stage::Comparing { entries: pairs.len() as u64, bytes }));
@@ -131,6 +151,31 @@ impl Verifier<'_> {
         result.differences.sort_by(|a, b| tree_order(&a.0, &b.0));
         result.skipped.sort_by(|a, b| tree_order(&a.path, &b.path));
         Ok(result)
+    }
+
+    /// The files that the store has under another spelling of their names.
+    fn find_spellings(
+        &self,
+        files: &[File],
+        objects: &[Object],
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Vec<Candidate>> {
+        let mut candidates = Spellings::find(Direction::Backup, files, objects).candidates;
+        candidates.retain(|candidate| !candidate.is_taken);
+        let (workers, bucket) = (self.config.transfer.workers, &self.config.bucket);
+        let is_same =
+            content::find_same_objects(self.client, bucket, workers, &candidates, self.cancel)?;
+        let mut is_same = is_same.into_iter();
+        candidates.retain(|_| is_same.next() == Some(true));
+        // Of several files, only one can be the object.
+        let mut found = HashSet::new();
+        candidates.retain(|candidate| found.insert(candidate.other.clone()));
+        let names: Vec<(&str, &str)> =
+            candidates.iter().map(|candidate| (&*candidate.file.path, &*candidate.other)).collect();
+        if let Some(text) = describe_spellings(&names, "the store") {
+            on_event(Event::Warning(&text));
+        }
+        Ok(candidates)
     }
 
     /// Compares files with the ETags of the listing, which costs no request. Returns the pairs that the

@@ -5,6 +5,7 @@ mod identify;
 mod multipart_etag;
 mod part_sums;
 mod proof;
+mod same_objects;
 mod sink;
 mod undecided;
 mod unreadable;
@@ -13,6 +14,7 @@ pub(crate) use compare::{Comparison, check_unchanged, compare, compare_scanned, 
 pub(crate) use identify::identify;
 pub(crate) use part_sums::PartSums;
 pub(crate) use proof::Proof;
+pub(crate) use same_objects::find_same_objects;
 pub(crate) use sink::CompareSink;
 pub(crate) use undecided::Comparer;
 pub(crate) use unreadable::find_unreadable;

@@ -59,6 +59,15 @@ pub enum Cause {
         /// Why the upload failed.
         cause: Box<Cause>,
     },
+    /// The target does not distinguish the name from another one, and can hold only one of the two.
+    #[error(
+        "the target does not distinguish this name from {}, which it holds instead; rename one of them",
+        Escaped(other)
+    )]
+    SameEntry {
+        /// The path of the entry that the target holds.
+        other: String,
+    },
     /// The caller cancelled the run.
     #[error("interrupted")]
     Interrupted,

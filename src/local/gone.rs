@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::{
-    local::{platform, root::Root},
+    local::{platform, root::Root, same_entry::RealNames},
     model::{links::Links, paths},
 };
 
@@ -24,7 +24,8 @@ impl Root {
             .and_then(|real| self.parent(&real, false))
             .and_then(|parent| parent.dir.symlink_metadata(&parent.name));
         match metadata {
-            Ok(metadata) => Ok(metadata.is_dir()),
+            // A file system that folds names finds another file under this name.
+            Ok(metadata) => Ok(metadata.is_dir() || RealNames::new(self).is_other_spelling(path)),
             Err(error) if platform::is_inconclusive(&error) => Err(error),
             Err(error) => Ok(match error.kind() {
                 io::ErrorKind::NotFound if !follows => true,

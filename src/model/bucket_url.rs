@@ -35,6 +35,13 @@ impl BucketUrl {
     pub fn key(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }
+
+    /// The part of it below a directory. The empty path is the whole.
+    pub(crate) fn below(&self, dir: &str) -> BucketUrl {
+        let slash = if dir.is_empty() { "" } else { "/" };
+        let prefix = format!("{}{dir}{slash}", self.prefix);
+        BucketUrl { bucket: self.bucket.clone(), prefix }
+    }
 }
 
 /// Why a text is not a bucket URL. The message repeats the text.

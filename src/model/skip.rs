@@ -47,7 +47,7 @@ pub enum SkipReason {
     LinkInTheWay(String),
     /// A local directory is at the place of the file.
     DirectoryInTheWay,
-    /// The store may keep this local file, which has another name, under the entry's name.
+    /// The target does not distinguish its name from this one.
     Folded(String),
     /// This local entry, which was itself skipped, is at the place of the entry or above it.
     SkippedInTheWay(String),
@@ -95,7 +95,11 @@ impl fmt::Display for SkipReason {
             }
             SkipReason::DirectoryInTheWay => f.write_str("a directory of that name is in the way"),
             SkipReason::Folded(path) => {
-                write!(f, "the store may have given this name to the file {}", Escaped(path))
+                let path = Escaped(path);
+                write!(
+                    f,
+                    "the target does not distinguish this name from {path}; rename one of them"
+                )
             }
             SkipReason::SkippedInTheWay(path) => {
                 write!(f, "{}, which was skipped, is in the way", Escaped(path))

@@ -81,6 +81,8 @@ pub enum WithheldReason {
     /// The program removed the transfer of an entry from the plan. Until it is transferred, the
     /// deletion may be needed.
     LeftOut,
+    /// The store may not distinguish its name from that of a file, and could not be listed again.
+    MayBeSameEntry,
 }
 
 impl fmt::Display for Withheld {
@@ -96,6 +98,10 @@ impl fmt::Display for Withheld {
             WithheldReason::MayBeMoved => {
                 write!(f, "{path}: its file may have been moved to {other}, which was not read")
             }
+            WithheldReason::MayBeSameEntry => write!(
+                f,
+                "{path}: the store may not distinguish it from {other}, and could not be listed again"
+            ),
             WithheldReason::DirectoryChanged => {
                 write!(f, "{path}: its file may have been moved while the directory changed")
             }

@@ -12,14 +12,14 @@ use crate::{
         skip::{SkipReason, Skipped},
     },
     plan::{
-        actions::{Deletion, Transfer},
+        actions::Deletion,
         emptied::EmptiedDirectories,
         merge::Merge,
-        overlap::Overlap,
         plan::{LinkedPaths, Plan},
         planned::Planned,
         protected::ProtectedPaths,
         rule::{Decision, Policy, Reason, decide},
+        spellings::{Candidate, Spellings},
         withheld::{Needs, Untransferred},
     },
     record::{Known, Record},
@@ -65,6 +65,7 @@ pub(crate) fn build(
         target_entries,
         snapshot: None,
         scope: None,
+        spellings: Spellings::find(direction, &scan.files, &listing.objects),
         links: LinkedPaths {
             kept: Vec::new(),
             through,
@@ -93,10 +94,7 @@ pub(crate) fn build(
     plan.skipped.extend(scan.skipped);
     plan.skipped.extend(listing.skipped);
     plan.complete();
-    if !plan.deletions.is_empty() {
-        let unchanged = plan.kept.entries + plan.undecided.len() as u64;
-        plan.overlap = Some(Overlap::new(direction, &plan.transfers, &plan.deletions, unchanged));
-    }
+    plan.count_overlap();
     plan
 }
 
@@ -116,18 +114,16 @@ impl Plan {
         mut emptied: EmptiedDirectories,
         policy: &Policy,
     ) {
-        let folded = merged.folded_files();
+        let mut recorded = 0;
         while let Some(pair) = merged.next() {
             if let (Some(file), _) = &pair {
                 emptied.file(&file.path);
             }
             match pair {
                 (Some(file), Some(object)) => self.add_pair(file, object, policy),
-                (Some(file), None) => self.transfer(Reason::Missing, Some(file), None),
-                (None, Some(object)) if folded.contains_key(&*object.path) => {
-                    let file = folded[&*object.path].clone();
-                    let reason = SkipReason::Folded(file);
-                    self.skipped.push(Skipped { path: object.path.into(), reason });
+                (Some(file), None) => {
+                    self.look_up_spellings(&file.path, &mut recorded, policy);
+                    self.transfer(Reason::Missing, Some(file), None);
                 }
                 (None, Some(object)) if local.covering(&object.path).is_none() => {
                     emptied.deletion(&object.path, merged.next_file());
@@ -156,6 +152,7 @@ impl Plan {
     ) {
         // In tree order, the objects below a file's name directly follow the file.
         let mut last_file: Option<Box<str>> = None;
+        let mut recorded = 0;
         while let Some((file, object)) = merged.next() {
             if let Some(file) = &file {
                 last_file = Some(file.path.clone());
@@ -198,7 +195,27 @@ impl Plan {
                     }
                 }
                 (None, Some(file)) => self.add_pair(file, object, policy),
-                (None, None) => self.transfer(Reason::Missing, None, Some(object)),
+                (None, None) => {
+                    self.look_up_spellings(&object.path, &mut recorded, policy);
+                    self.transfer(Reason::Missing, None, Some(object));
+                }
+            }
+        }
+    }
+
+    /// Looks up the candidates of `path` in the record, which is read in tree order. The first `done`
+    /// candidates are done.
+    fn look_up_spellings(&mut self, path: &str, done: &mut usize, policy: &Policy) {
+        while let Some(candidate) = self.spellings.candidates.get_mut(*done)
+            && tree_order(&candidate.file.path, path).is_le()
+        {
+            *done += 1;
+            if *candidate.file.path == *path && !candidate.is_taken {
+                let Candidate { file, object, known, .. } = candidate;
+                *known = self.record.compare(file, object, policy.ignore_ctime);
+                if *known != Known::Nothing {
+                    self.record.keep();
+                }
             }
         }
     }
@@ -222,11 +239,7 @@ impl Plan {
                 if decision == Decision::Keep {
                     self.only_ctime.add(file.size);
                 }
-                self.undecided.push(Transfer {
-                    reason: Reason::Doubt,
-                    file: Some(file),
-                    object: Some(object),
-                });
+                self.compare(file, object);
             }
         }
     }
@@ -424,9 +437,56 @@ mod tests {
     }
 
     #[test]
-    fn object_that_may_be_a_file_under_a_folded_name_is_not_deleted() {
-        let (uploads, deleted, skipped) = sides(&["a\\b"], &["a/b", "c"]).plan(Direction::Backup);
-        assert_eq!((uploads, deleted), (owned(&["a\\b"]), owned(&["c"])));
-        assert_eq!(skipped, owned(&["a/b"]));
+    fn object_that_is_a_file_under_another_spelling_is_not_deleted() {
+        for (file, object) in [("a\\b", "a/b"), ("p/img", "P/IMG"), ("caf\u{e9}", "cafe\u{301}")] {
+            let plan = |is_same: bool| {
+                let files = vec![self::file(file, 1, 10 * S)];
+                let scan = Scan { files, ..Scan::default() };
+                let objects = vec![self::object(object, 1, 500), self::object("zz", 1, 500)];
+                let listing = Listing { objects, skipped: Vec::new() };
+                let mut plan = build(Direction::Backup, scan, listing, Record::empty(), &POLICY);
+                plan.join_spellings(&[is_same], &POLICY);
+                let deletions: Vec<String> =
+                    plan.deletions.iter().map(|deletion| deletion.path.to_string()).collect();
+                (plan.transfers.len(), deletions, plan.kept.entries, plan.spellings.alike.len())
+            };
+            assert_eq!(plan(true), (0, owned(&["zz"]), 1, 0));
+            // Both are transferred and deleted, after a check.
+            assert_eq!(plan(false), (1, owned(&[object, "zz"]), 0, 1));
+        }
+    }
+
+    #[test]
+    fn second_spelling_of_one_entry_is_skipped() {
+        let plan = |direction, files: &[&str], objects: &[&str], is_same: &[bool]| {
+            let both = sides(files, objects);
+            let scan = Scan { files: both.files, ..Scan::default() };
+            let listing = Listing { objects: both.objects, skipped: Vec::new() };
+            let mut plan = build(direction, scan, listing, Record::empty(), &POLICY);
+            assert_eq!(plan.spellings.candidates.len(), is_same.len());
+            plan.join_spellings(is_same, &POLICY);
+            let (transfers, skipped) = (plan.transfers.iter(), plan.skipped.iter());
+            (
+                transfers.map(|transfer| transfer.path().to_owned()).collect::<Vec<_>>(),
+                skipped.map(|skipped| skipped.path.clone()).collect::<Vec<_>>(),
+                plan.deletions.len(),
+                plan.unrestored.len(),
+            )
+        };
+        use Direction::{Backup, Restore};
+        let none = owned(&[]);
+        assert_eq!(plan(Backup, &["A", "a"], &["A"], &[true]), (none.clone(), owned(&["a"]), 0, 0));
+        assert_eq!(
+            plan(Backup, &["A", "a"], &["A"], &[false]),
+            (owned(&["a"]), none.clone(), 0, 0)
+        );
+        let both = plan(Backup, &["Ab", "aB"], &["ab"], &[true, true]);
+        assert_eq!(both, (none.clone(), owned(&["aB"]), 0, 0));
+        // A restore has to fetch it one day, so its marker lists it.
+        assert_eq!(
+            plan(Restore, &["A"], &["A", "a"], &[true]),
+            (none.clone(), owned(&["a"]), 0, 1)
+        );
+        assert_eq!(plan(Restore, &["A"], &["A", "a"], &[false]), (owned(&["a"]), none, 0, 0));
     }
 }

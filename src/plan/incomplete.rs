@@ -15,11 +15,11 @@ use crate::{
     model::{
         direction::Direction,
         entry::File,
-        paths::{above, is_under, tree_order},
+        paths::above,
         skip::{SkipReason, Skipped},
     },
     plan::{
-        actions::{Deletion, Transfer},
+        actions::Transfer,
         plan::{Plan, UnfinishedRestore},
         rule::Reason,
     },
@@ -51,6 +51,16 @@ impl Incomplete {
             }
         }
         incomplete
+    }
+
+    /// Protects files that the store keeps as the object of a listed name: pairs of the name of the file
+    /// and that of the object.
+    pub(crate) fn add_spellings(&mut self, spellings: &[(Box<str>, Box<str>)]) {
+        for (file, object) in spellings {
+            if let Some(index) = self.listed.get(object).copied() {
+                self.listed.insert(file.clone(), index);
+            }
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -151,15 +161,7 @@ impl Plan {
             let below_link = || links.directories.covering(path).and(any_marker);
             !skip(path, incomplete.marker_of(path).or_else(below_link))
         });
-        // A directory that loses no object needs no guard.
-        self.emptied.retain_mut(|(dir, objects)| {
-            let is_below = |deletion: &&Deletion| is_under(&deletion.path, dir);
-            // Both are in tree order.
-            let is_before = |deletion: &Deletion| tree_order(&deletion.path, dir).is_le();
-            let first = self.deletions.partition_point(is_before);
-            *objects = self.deletions[first..].iter().take_while(is_below).count() as u64;
-            *objects > 0
-        });
+        self.recount_emptied();
         self.complete();
     }
 }

@@ -1,6 +1,6 @@
 //! Both sides in tree order, paired by path.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::cmp::Ordering;
 
 use crate::model::{
     entry::{File, Object},
@@ -16,14 +16,6 @@ pub(crate) struct Merge {
 impl Merge {
     pub(crate) fn new(files: Vec<File>, objects: Vec<Object>) -> Merge {
         Merge { files: files.into_iter(), objects: objects.into_iter() }
-    }
-
-    /// The files that some stores keep under another key, by that key: SeaweedFS stores `a\b` as `a/b`.
-    ///
-    /// Such an object has no file of its own name, but it may be the only copy of the file.
-    pub(crate) fn folded_files(&self) -> HashMap<String, String> {
-        let files = self.files.as_slice().iter().filter(|file| file.path.contains('\\'));
-        files.map(|file| (file.path.replace('\\', "/"), file.path.to_string())).collect()
     }
 
     /// The path of the next file.

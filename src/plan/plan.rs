@@ -14,7 +14,7 @@ use crate::{
         count::Count,
         direction::Direction,
         entry::{File, Object},
-        paths::tree_order,
+        paths::{is_under, tree_order},
         skip::{SkipReason, Skipped},
     },
     plan::{
@@ -23,6 +23,7 @@ use crate::{
         planned::Planned,
         protected::ProtectedPaths,
         rule::Reason,
+        spellings::Spellings,
         withheld::Untransferred,
     },
     record::Record,
@@ -91,6 +92,8 @@ pub struct Plan {
     /// The locations that were compared. The plan is wrong for any others.
     pub(crate) scope: Option<PlanScope>,
     pub(super) links: LinkedPaths,
+    /// The names that the target may not distinguish.
+    pub(crate) spellings: Spellings,
     /// What both sides have in common, if the run deletes something.
     pub(super) overlap: Option<Overlap>,
     /// Directories that still exist but are empty, each with the number of its objects to delete.
@@ -163,12 +166,38 @@ impl Plan {
         self.transfers.push(Transfer { reason, file, object });
     }
 
+    /// Leaves it to a comparison of the contents what happens to a pair.
+    pub(super) fn compare(&mut self, file: File, object: Object) {
+        let (file, object) = (Some(file), Some(object));
+        self.undecided.push(Transfer { reason: Reason::Doubt, file, object });
+    }
+
     pub(super) fn keep(&mut self, file: File, object: Object) {
         self.kept.add(file.size);
         if file.target.is_some() && self.direction == Direction::Restore {
             let (file, object) = (Some(file), Some(object));
             self.links.kept.push(Transfer { reason: Reason::Content, file, object });
         }
+    }
+
+    /// Counts what both sides have in common. To be called after deletions were added or removed.
+    pub(super) fn count_overlap(&mut self) {
+        let unchanged = self.kept.entries + self.undecided.len() as u64;
+        let overlap = || Overlap::new(self.direction, &self.transfers, &self.deletions, unchanged);
+        self.overlap = (!self.deletions.is_empty()).then(overlap);
+    }
+
+    /// Counts the deletions in emptied directories. To be called after deletions were removed.
+    pub(super) fn recount_emptied(&mut self) {
+        // A directory that loses no object needs no guard.
+        self.emptied.retain_mut(|(dir, objects)| {
+            let is_below = |deletion: &&Deletion| is_under(&deletion.path, dir);
+            // Both are in tree order.
+            let is_before = |deletion: &Deletion| tree_order(&deletion.path, dir).is_le();
+            let first = self.deletions.partition_point(is_before);
+            *objects = self.deletions[first..].iter().take_while(is_below).count() as u64;
+            *objects > 0
+        });
     }
 
     /// Applies the rules about links, and sorts. To be called after entries were added.

@@ -27,12 +27,14 @@
 //! 6  if the run was stopped: end here
 //! 7  backup: check the directory again, and upload files that appeared after the scan; withhold all
 //!    deletions if it keeps changing
-//! 8  backup: where the store refused an upload because of an object that is to be deleted, delete the
+//! 8  backup: list again what contains names that the store may not distinguish, and keep the objects
+//!    that are another spelling of a file
+//! 9  backup: where the store refused an upload because of an object that is to be deleted, delete the
 //!    object, and upload the file at once
-//! 9  withhold the deletions that depend on a transfer that failed: an entry to delete may be the only
+//! 10 withhold the deletions that depend on a transfer that failed: an entry to delete may be the only
 //!    copy of a file whose transfer under a new name failed
-//! 10 make the other deletions, except those of entries that changed after the scan
-//! 11 restore: remove the marker if everything was restored; if not, but the run was not stopped,
+//! 11 make the other deletions, except those of entries that changed after the scan
+//! 12 restore: remove the marker if everything was restored; if not, but the run was not stopped,
 //!    replace it by a shorter one
 //! ```
 
@@ -53,6 +55,7 @@ mod resume;
 mod reuse;
 mod run;
 mod scheduler;
+mod spellings;
 mod steps;
 mod upload;
 mod worker;

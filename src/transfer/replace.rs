@@ -166,7 +166,12 @@ fn replace<S: Steps>(
     remaining
 }
 
-fn upload<S: Steps>(context: &RunContext, steps: &S, transfer: &Transfer) -> Result<Transferred> {
+/// Uploads one file.
+pub(super) fn upload<S: Steps>(
+    context: &RunContext,
+    steps: &S,
+    transfer: &Transfer,
+) -> Result<Transferred> {
     if transfer.size(Direction::Backup) <= context.config.transfer.part_size {
         return steps.small(transfer, &mut ParentCache::default());
     }

@@ -1,20 +1,31 @@
 //! Running a plan: leftovers, transfers, deletions.
 
-use std::time::Instant;
+use std::{cell::RefCell, time::Instant};
 
 use crate::{
     local::Snapshot,
     model::{count::Count, direction::Direction, paths},
     plan::{
-        Deletion, Plan, Transfer, Untransferred, Withheld, WithheldReason,
+        Alike, Deletion, Plan, Transfer, Untransferred, Withheld, WithheldReason,
         protected::ProtectedPaths, withhold,
     },
     report::{Event, Report, Stage},
     s3::parts::{part_count, part_size},
     transfer::{
-        context::RunContext, delete, download::Downloader, job::Failed, leftovers,
-        recheck::recheck, replace::replace_all, resume::UnfinishedUploads, reuse::reuse,
-        scheduler::Scheduler, steps::Steps, upload::Uploader, worker,
+        context::RunContext,
+        delete,
+        download::Downloader,
+        job::Failed,
+        leftovers,
+        recheck::recheck,
+        replace::{replace_all, upload},
+        resume::UnfinishedUploads,
+        reuse::reuse,
+        scheduler::Scheduler,
+        spellings::{self, Distinct},
+        steps::Steps,
+        upload::Uploader,
+        worker,
     },
     worker_pool,
 };
@@ -39,11 +50,14 @@ pub(crate) fn run(context: &RunContext, mut plan: Plan, on_event: &mut dyn FnMut
         plan.transfers = reuse(context, &plan.leftovers, plan.transfers, &mut report, on_event);
         leftovers::remove(context, &plan.leftovers, &mut report, on_event);
     }
+    let mut distinct = Vec::new();
     let untransferred: Vec<Untransferred> = match plan.direction {
         Direction::Backup => {
             let Plan { snapshot, protected, margin, .. } = plan;
-            let backup = Backup { context, snapshot, protected, margin };
-            backup.run(plan.transfers, &mut deletions, &mut report, on_event)
+            let alike = plan.spellings.alike;
+            let backup = Backup { context, snapshot, protected, margin, alike };
+            let (deletions, report) = (&mut deletions, &mut report);
+            backup.run(plan.transfers, deletions, &mut distinct, report, on_event)
         }
         Direction::Restore => {
             let steps = Downloader { context };
@@ -54,9 +68,15 @@ pub(crate) fn run(context: &RunContext, mut plan: Plan, on_event: &mut dyn FnMut
     };
     report.note_interruption(context.cancel);
     if report.fatal.is_none() {
-        let (deletions, withheld) = withhold(deletions, &untransferred, plan.margin);
+        let (allowed, withheld) = withhold(deletions, &untransferred, plan.margin);
+        deletions = allowed;
         report.withhold_with(withheld, on_event);
-        delete_all(context, &deletions, &mut report, on_event);
+        if !distinct.is_empty() {
+            try_deletions(context, distinct, &mut deletions, &mut report, on_event);
+        }
+        if report.fatal.is_none() {
+            delete_all(context, &deletions, &mut report, on_event);
+        }
     }
     report.warn_of_unpreserved(on_event);
     report.elapsed = start.elapsed();
@@ -70,19 +90,22 @@ struct Backup<'a> {
     /// The paths that the plan skips.
     protected: ProtectedPaths,
     margin: u64,
+    /// The names that the store may not distinguish.
+    alike: Vec<Alike>,
 }
 
 impl Backup<'_> {
-    /// Uploads files, and removes from `deletions` what must not be deleted any more. Returns the files
-    /// that were not uploaded.
+    /// Uploads files, and removes from `deletions` what must not be deleted any more. Adds to `distinct`
+    /// the deletions that need a trial. Returns the files that were not uploaded.
     fn run(
         self,
         transfers: Vec<Transfer>,
         deletions: &mut Vec<Deletion>,
+        distinct: &mut Vec<Distinct>,
         report: &mut Report,
         on_event: &mut dyn FnMut(Event),
     ) -> Vec<Untransferred> {
-        let context = self.context;
+        let (context, mut alike) = (self.context, self.alike);
         let unfinished = UnfinishedUploads::find(context, &transfers, report, on_event);
         let files = transfers.iter().filter_map(|transfer| transfer.file.as_ref());
         let preparation = context.root.prepare_reading(files);
@@ -95,6 +118,13 @@ impl Backup<'_> {
         let mut failed = upload(transfers, report, on_event);
         report.note_interruption(context.cancel);
         if report.fatal.is_none() && may_replace {
+            let new = RefCell::new(Vec::new());
+            let upload =
+                |transfers: Vec<Transfer>, report: &mut Report, on_event: &mut dyn FnMut(Event)| {
+                    let files = transfers.iter().filter_map(|transfer| transfer.file.clone());
+                    new.borrow_mut().extend(files);
+                    upload(transfers, report, on_event)
+                };
             failed.extend(recheck(
                 context,
                 self.snapshot,
@@ -104,6 +134,14 @@ impl Backup<'_> {
                 on_event,
                 upload,
             ));
+            spellings::add_new_files(&mut alike, new.into_inner(), deletions);
+            report.note_interruption(context.cancel);
+        }
+        if report.fatal.is_none() {
+            let (again, listed) =
+                spellings::check(context, alike, &failed, deletions, report, on_event, upload);
+            distinct.extend(listed);
+            failed.extend(again);
             report.note_interruption(context.cancel);
         }
         if report.fatal.is_none() {
@@ -114,6 +152,21 @@ impl Backup<'_> {
         refusals.into_iter().flatten().for_each(|error| report.fail(error, on_event));
         untransferred
     }
+}
+
+/// Makes the deletions that need a trial first.
+fn try_deletions(
+    context: &RunContext,
+    distinct: Vec<Distinct>,
+    deletions: &mut Vec<Deletion>,
+    report: &mut Report,
+    on_event: &mut dyn FnMut(Event),
+) {
+    let unfinished = UnfinishedUploads::find(context, &[], report, on_event);
+    let preparation = context.root.prepare_reading(distinct.iter().map(Distinct::file));
+    let steps = Uploader { context, unfinished, preparation };
+    let upload = |transfer: &Transfer| upload(context, &steps, transfer);
+    spellings::try_deletions(context, distinct, deletions, report, on_event, upload);
 }
 
 /// Executes the transfers. Returns those that failed. With `defer_refusals`, the caller has to report

@@ -27,6 +27,7 @@ mod record;
 mod requests;
 mod resume;
 mod secrets;
+mod spellings;
 mod unfinished_restores;
 mod withheld;
 mod worlds;

@@ -282,6 +282,7 @@ impl Printer {
             WithheldReason::MayBeMoved,
             WithheldReason::Conflict,
             WithheldReason::DirectoryChanged,
+            WithheldReason::MayBeSameEntry,
         ] {
             let count = all.iter().filter(|withheld| withheld.reason == reason).count();
             if let Some(example) = all.iter().find(|withheld| withheld.reason == reason) {
@@ -449,6 +450,7 @@ fn withheld_json(withheld: &Withheld) -> serde_json::Value {
         WithheldReason::MayBeCopy => "may be copy",
         WithheldReason::MayBeMoved => "may be moved",
         WithheldReason::DirectoryChanged => "directory changed",
+        WithheldReason::MayBeSameEntry => "may be same entry",
         _ => "other",
     };
     json!({

@@ -8,6 +8,7 @@ mod attributes;
 mod command;
 mod deep_trees;
 mod disk;
+mod folding_directory;
 mod hidden_content;
 mod keys;
 mod links;
