@@ -49,9 +49,7 @@ pub(crate) fn find_same_objects(
         let answer = candidate.map(|candidate| is_same_object(client, bucket, candidate));
         (indices, answer.unwrap_or(Ok(false)))
     };
-    let questions =
-        questions.into_values().take_while(|_| !cancel.is_cancelled() && !is_over.get());
-    worker_pool::for_each(workers, &limit, questions, &ask, |(indices, answer)| match answer {
+    let mut done = |(indices, answer): (Vec<usize>, Result<bool>)| match answer {
         Ok(true) => indices.into_iter().for_each(|index| is_same[index] = true),
         Ok(false) => is_over.set(true),
         Err(error) => {
@@ -60,7 +58,15 @@ pub(crate) fn find_same_objects(
                 fatal.borrow_mut().get_or_insert(error);
             }
         }
-    });
+    };
+    let mut questions =
+        questions.into_values().take_while(|_| !cancel.is_cancelled() && !is_over.get());
+    // Most stores do not fold names. So the first one alone, then many at a time.
+    for first in [true, false] {
+        let count = if first { 1 } else { usize::MAX };
+        let next = questions.by_ref().take(count);
+        worker_pool::for_each(workers, &limit, next, &ask, &mut done);
+    }
     cancel.check()?;
     fatal.into_inner().map_or(Ok(is_same), Err)
 }

@@ -467,6 +467,8 @@ fn only_one_object_for_each_kind_of_difference_is_read_after_its_deletion() {
     }
     world.store().clear_requests();
     world.expect(0, BACKUP).assert_says("40 deleted");
+    // One for the plan, and one after the first deletion of each kind.
+    assert_eq!(world.store().count("HeadObject"), 3);
     assert_eq!(world.store().count("GetObject"), 2);
     assert_eq!(world.store().count("DeleteObjects"), 3);
     assert_eq!(world.store().keys().len(), 40);
