@@ -1,8 +1,9 @@
 //! What must happen before the content of a file is read, so that a later change shows in its times.
 //!
 //! - A write through a memory map to a page that is already dirty changes neither mtime nor ctime.
-//!   The first write after a flush changes both. So files that were modified in the last minute are
-//!   flushed: one by one if they are few, otherwise all together.
+//!   The first write after a flush changes both. So files that were changed in the last minute are
+//!   flushed: one by one if they are few, otherwise all together. Their ctime counts as well, because
+//!   a program may have set the mtime back.
 //! - Two changes within one tick of the file system's clock have the same times. So a file that was
 //!   changed within the present tick is read after it. Some file systems keep whole or even seconds.
 
@@ -22,7 +23,7 @@ use crate::{
     record::RecordedState,
 };
 
-/// A file that was modified within this time may have dirty pages. The kernel writes them after 30
+/// A file that was changed within this time may have dirty pages. The kernel writes them after 30
 /// seconds, and 5 more until it looks again.
 const RECENT: Duration = Duration::from_secs(60);
 
@@ -52,10 +53,10 @@ pub(crate) struct Prepared {
 }
 
 impl Root {
-    /// Flushes the file system of the root, if many of `files` were modified recently.
+    /// Flushes the file system of the root, if many of `files` were changed recently.
     pub(crate) fn prepare_reading<'a>(&self, files: impl Iterator<Item = &'a File>) -> Preparation {
         let now = SystemTime::now().into();
-        let recent = files.filter(|file| is_recent(file.modified, now));
+        let recent = files.filter(|file| is_recent(RecordedState::of_scanned(file), now));
         if recent.take(MAX_FLUSHED_ONE_BY_ONE + 1).count() <= MAX_FLUSHED_ONE_BY_ONE {
             return Preparation::default();
         }
@@ -82,8 +83,8 @@ impl Preparation {
         mut metadata: fs::Metadata,
         cancel: &Cancel,
     ) -> io::Result<Prepared> {
-        let modified = metadata.modified()?.into();
-        if is_recent(modified, SystemTime::now().into()) && self.flushed != Some(metadata.dev()) {
+        let is_recent = is_recent(recorded_state(&metadata)?, SystemTime::now().into());
+        if is_recent && self.flushed != Some(metadata.dev()) {
             // A failure is that of the program that wrote the file, which learns of it.
             let _ = file.sync_data();
             metadata = file.metadata()?;
@@ -149,8 +150,10 @@ fn recorded_state(metadata: &fs::Metadata) -> io::Result<RecordedState> {
     Ok(RecordedState { size, modified, changed: FileState::changed(metadata) })
 }
 
-fn is_recent(modified: Timestamp, now: Timestamp) -> bool {
-    modified > now || u128::from(now.distance(modified)) < RECENT.as_nanos()
+/// Whether a file in this state may have dirty pages.
+pub(crate) fn is_recent(state: RecordedState, now: Timestamp) -> bool {
+    let latest = state.modified.max(state.changed);
+    latest > now || u128::from(now.distance(latest)) < RECENT.as_nanos()
 }
 
 /// Waits until a further change of a file that was changed at `changed` has another ctime.
@@ -162,7 +165,7 @@ pub(crate) fn wait_for_next_tick(changed: Timestamp, cancel: &Cancel) {
 }
 
 /// How long a file that was changed at `changed` may change again without a change of its times.
-fn time_until_next_tick(changed: Timestamp, now: Timestamp) -> Duration {
+pub(crate) fn time_until_next_tick(changed: Timestamp, now: Timestamp) -> Duration {
     // A time in the future is that of another clock, and does not tell the age. No later run takes such
     // a file for one that did not change after its upload.
     if changed > now {

@@ -92,11 +92,11 @@ fn write_through_a_memory_map_is_uploaded_by_the_next_run() {
         return;
     }
     // Few files are flushed one by one, many with their file system.
-    for count in [2, 120] {
+    for (count, sets_mtime_back) in [(2, false), (120, false), (2, true), (120, true)] {
         let world = World::in_process();
         std::fs::create_dir(world.path("src")).unwrap();
         let script = "
-import mmap, sys
+import mmap, os, sys
 maps = []
 for n in range(int(sys.argv[1])):
     file = open(f'src/{n}', 'w+b')
@@ -106,10 +106,14 @@ for n in range(int(sys.argv[1])):
 for content in [b'1111', b'2222']:
     for map in maps:
         map[0:4] = content
+    if content == b'1111' and sys.argv[2] == 'true':
+        for n in range(len(maps)):
+            os.utime(f'src/{n}', (1e9, 1e9))
     print(content, flush=True)
     sys.stdin.readline()";
         let mut command = Command::new("python3");
-        command.args(["-c", script, &count.to_string()]).current_dir(world.path(""));
+        let arguments = [count.to_string(), sets_mtime_back.to_string()];
+        command.args(["-c", script]).args(arguments).current_dir(world.path(""));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut python = command.spawn().unwrap();
         let mut lines = BufReader::new(python.stdout.take().unwrap()).lines();
