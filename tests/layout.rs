@@ -89,6 +89,10 @@ const ORDER: &[&str] = &[
     "plan/emptied",
     "plan/overlap",
     "plan/actions",
+    "plan/rule_model/mod",
+    "plan/rule_model/events",
+    "plan/rule_model/runs",
+    "plan/rule_model/world",
     "plan/rule",
     // Listing the bucket.
     "remote/mod",

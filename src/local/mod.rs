@@ -33,6 +33,8 @@ pub(crate) use marker::Marker;
 pub(crate) use parent::ParentCache;
 pub(crate) use platform::start_writeback;
 pub(crate) use reading::{Preparation, Prepared, wait_for_next_tick};
+#[cfg(test)]
+pub(crate) use reading::{is_recent, time_until_next_tick};
 pub(crate) use root::Root;
 pub(crate) use same_entry::RealNames;
 pub(crate) use scan::{FoundMarker, Scan, Unread, file_pool, scan};

@@ -20,6 +20,8 @@ mod plan;
 mod planned;
 pub(crate) mod protected;
 pub(crate) mod rule;
+#[cfg(test)]
+mod rule_model;
 mod spellings;
 mod unreadable;
 mod withheld;

@@ -63,7 +63,7 @@ pub(crate) enum Known {
 
 impl Known {
     /// Compares a file and an object with the entry of their path.
-    pub(super) fn of(
+    pub(crate) fn of(
         state: RecordedState,
         etag: &ETag,
         file: &File,
