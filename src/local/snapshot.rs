@@ -7,10 +7,14 @@
 //! So before a backup deletes objects, it compares the times of all directories with those taken
 //! right before each was read, reads the changed ones again, and uploads what is new. The same finds
 //! files that were moved into the directory between the plan and its execution.
+//!
+//! The file may also have been moved over another one that the scan had found. A path that is known
+//! counts as new if its file has another state, and if its ctime is not its mtime: a file that was only
+//! written has the same time for both.
 
 use std::{
     collections::HashSet,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     path::PathBuf,
 };
 
@@ -33,7 +37,7 @@ pub(crate) struct Snapshot {
     prefix_len: usize,
     links: Links,
     directories: Vec<ReadDirectory>,
-    /// Hashes of the paths of all entries.
+    /// Hashes of the paths of all entries, and of the states of the files.
     known: HashSet<u128>,
     hashers: [RandomState; 2],
 }
@@ -41,7 +45,7 @@ pub(crate) struct Snapshot {
 /// What has changed since the last reading.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// Files that are new, in tree order.
+    /// Files that are new, or were moved over another one, in tree order.
     pub files: Vec<File>,
     /// Entries that are new and have to be skipped.
     pub skipped: Vec<Skipped>,
@@ -92,7 +96,7 @@ impl Snapshot {
         let walk = Walk::new(&self.root, self.prefix_len, self.links, cancel);
         let mut found = walk.read(pool, changed, &is_known)?;
         let has_marker = found.markers.iter().any(|marker| !is_known(&marker.path));
-        found.files.retain(|file| !is_known(&file.path));
+        found.files.retain(|file| !is_known(&file.path) || self.may_have_been_moved(file));
         found.skipped.retain(|skipped| !self.known.contains(&self.hash_skipped(&skipped.path)));
         self.directories.append(&mut found.read_dirs);
         self.add_entries(&found);
@@ -103,18 +107,29 @@ impl Snapshot {
 
     fn add_entries(&mut self, scan: &Scan) {
         let files = scan.files.iter().map(|file| self.hash(&file.path));
+        let states = scan.files.iter().map(|file| self.hash_state(file));
         let dirs = scan.dirs.iter().map(|dir| self.hash(dir));
         let markers = scan.markers.iter().map(|marker| self.hash(&marker.path));
         let skipped = scan.skipped.iter().map(|skipped| self.hash_skipped(&skipped.path));
-        let hashes: Vec<u128> = files.chain(dirs).chain(markers).chain(skipped).collect();
+        let hashes: Vec<u128> =
+            files.chain(states).chain(dirs).chain(markers).chain(skipped).collect();
         self.known.extend(hashes);
+    }
+
+    /// Whether a file of a known path may be another one than before.
+    fn may_have_been_moved(&self, file: &File) -> bool {
+        file.modified != file.changed && !self.known.contains(&self.hash_state(file))
     }
 
     /// 128 bits with random keys: two paths of a tree never have the same hash in practice, and
     /// an attacker cannot choose names that have.
-    fn hash(&self, path: &str) -> u128 {
-        let [high, low] = self.hashers.each_ref().map(|hasher| hasher.hash_one(path));
+    fn hash(&self, path: impl Hash) -> u128 {
+        let [high, low] = self.hashers.each_ref().map(|hasher| hasher.hash_one(&path));
         u128::from(high) << 64 | u128::from(low)
+    }
+
+    fn hash_state(&self, file: &File) -> u128 {
+        self.hash((&file.path, file.size, file.modified, file.changed))
     }
 
     /// A skipped entry is not the same as a file or directory of its path.
@@ -194,6 +209,16 @@ mod tests {
         let mut found = tree.new_files(&mut snapshot);
         found.sort();
         assert_eq!(found, ["a/moved/d/z", "a/moved/y", "b/x", "new/deep/file"]);
+    }
+
+    #[test]
+    fn file_that_is_moved_over_another_one_is_new_and_one_that_is_written_is_not() {
+        let tree = Tree::new(&["a/x", "b/log", "b/y", "b/z"]);
+        let mut snapshot = tree.snapshot();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        tree.rename("a/x", "b/y");
+        fs::write(tree.dir.path().join("b/log"), "more content").unwrap();
+        assert_eq!(tree.new_files(&mut snapshot), ["b/y"]);
     }
 
     #[test]

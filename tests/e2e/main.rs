@@ -22,6 +22,7 @@ mod large;
 mod leftovers;
 mod locks;
 mod matrix;
+mod moved;
 mod races;
 mod record;
 mod requests;
