@@ -110,6 +110,7 @@ const ORDER: &[&str] = &[
     "local/marker",
     "local/leftover",
     "local/snapshot",
+    "local/settle",
     "local/scan",
     "local/directory_times",
     "local/links",

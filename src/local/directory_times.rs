@@ -46,7 +46,11 @@ impl DirectoryTimes {
 
     /// Whether nothing in the directory has changed since these times were read.
     pub(super) fn prove_unchanged(&self, now: &DirectoryTimes) -> bool {
-        self.is_conclusive && (self.modified, self.changed) == (now.modified, now.changed)
+        self.is_conclusive && self.are_equal(now)
+    }
+
+    pub(super) fn are_equal(&self, now: &DirectoryTimes) -> bool {
+        (self.modified, self.changed) == (now.modified, now.changed)
     }
 
     #[cfg(test)]

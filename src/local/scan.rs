@@ -127,7 +127,7 @@ pub(crate) fn scan(
 }
 
 impl Scan {
-    fn sort(&mut self) {
+    pub(super) fn sort(&mut self) {
         self.files.par_sort_unstable_by(|a, b| paths::tree_order(&a.path, &b.path));
         // A directory that changes while it is read can return a file twice. The second one would
         // be paired with no object, and look like a new file.

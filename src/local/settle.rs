@@ -1,0 +1,161 @@
+//! Reading directories again that changed while the scan was running.
+//!
+//! A scan reads one directory after another. A file that is moved meanwhile, out of a directory that
+//! was not read yet and into one that was, is found under neither name, or under both. So the times of
+//! all directories are compared at the end with those taken right before each was read, and the
+//! entries of the changed ones are replaced by new ones. A change within the tick of the clock in
+//! which the directory was read may not show; the [`snapshot`](crate::local::Snapshot) covers
+//! deletions.
+
+use std::{collections::HashSet, path::Path};
+
+use rayon::prelude::*;
+
+use crate::{
+    cancel::Cancel,
+    error::Result,
+    local::{
+        directory_times::DirectoryTimes,
+        scan::{self, Directory, ReadDirectory, Scan, Walk},
+    },
+    model::{links::Links, paths},
+};
+
+/// How often directories are read again. In one that changes all the time, some files may be missing.
+const MAX_ROUNDS: u32 = 3;
+
+/// Scans the directory `root`, and reads the directories again that changed meanwhile. `prefix_len` is
+/// the length of the key prefix, which counts towards the length of each key.
+///
+/// # Errors
+/// The root cannot be read, or the run was cancelled.
+pub(crate) fn scan(
+    pool: &rayon::ThreadPool,
+    root: &Path,
+    prefix_len: usize,
+    links: Links,
+    cancel: &Cancel,
+) -> Result<Scan> {
+    let mut found = scan::scan(pool, root, prefix_len, links, cancel)?;
+    found.settle(pool, prefix_len, links, cancel)?;
+    Ok(found)
+}
+
+impl Scan {
+    fn settle(
+        &mut self,
+        pool: &rayon::ThreadPool,
+        prefix_len: usize,
+        links: Links,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let root = self.root.clone();
+        for _ in 0..MAX_ROUNDS {
+            let has_changed = |read: &&ReadDirectory| {
+                let now = DirectoryTimes::read(&root.join(&read.dir.real), None);
+                read.times.is_some_and(|times| now.is_none_or(|now| !times.are_equal(&now)))
+            };
+            let changed: Vec<Directory> = pool.install(|| {
+                let changed = self.read_dirs.par_iter().filter(has_changed);
+                changed.map(|read| Directory { previous: read.times, ..read.dir.clone() }).collect()
+            });
+            if changed.is_empty() {
+                break;
+            }
+            self.forget(&changed);
+            let exists = |dir: &Directory| root.join(&dir.real).exists();
+            let changed: Vec<Directory> = changed.into_iter().filter(exists).collect();
+            let known = self.read_dirs.iter().map(|read| read.dir.path.clone());
+            let known: HashSet<String> =
+                known.chain(changed.iter().map(|dir| dir.path.clone())).collect();
+            let walk = Walk::new(&root, prefix_len, links, cancel);
+            self.append(walk.read(pool, changed, &|path: &str| known.contains(path))?);
+            pool.install(|| self.sort());
+        }
+        Ok(())
+    }
+
+    /// Removes what was found in directories.
+    fn forget(&mut self, dirs: &[Directory]) {
+        let dirs: HashSet<&str> = dirs.iter().map(|dir| &*dir.path).collect();
+        let is_elsewhere = |path: &str| !dirs.contains(paths::split(path).0);
+        // A directory that could not be read is skipped under its own path.
+        let is_other = |path: &str| is_elsewhere(path) && !dirs.contains(path);
+        self.files.retain(|file| is_elsewhere(&file.path));
+        self.through.retain(|(link, _)| is_elsewhere(link));
+        self.dirs.retain(|dir| is_elsewhere(dir));
+        self.linked.retain(|dir| is_elsewhere(dir));
+        self.skipped.retain(|skipped| is_other(&skipped.path));
+        self.leftovers.retain(|path| is_elsewhere(path));
+        self.markers.retain(|marker| is_elsewhere(&marker.path));
+        self.unread.retain(|unread| is_other(&unread.path));
+        self.read_dirs.retain(|read| !dirs.contains(&*read.dir.path));
+    }
+
+    fn append(&mut self, found: Scan) {
+        self.files.extend(found.files);
+        self.through.extend(found.through);
+        self.dirs.extend(found.dirs);
+        self.linked.extend(found.linked);
+        self.skipped.extend(found.skipped);
+        self.leftovers.extend(found.leftovers);
+        self.markers.extend(found.markers);
+        self.unread.extend(found.unread);
+        self.read_dirs.extend(found.read_dirs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::local::scan::file_pool;
+
+    /// The files that a scan finds if `change` happens while it runs.
+    fn scan_during(files: &[&str], change: impl Fn(&Path)) -> Vec<String> {
+        let (dir, pool) = (tempfile::tempdir().unwrap(), file_pool().unwrap());
+        let (root, cancel) = (dir.path().canonicalize().unwrap(), Cancel::new());
+        for path in files {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::write(root.join(path), "content").unwrap();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut found = scan::scan(&pool, &root, 0, Links::Inside, &cancel).unwrap();
+        change(&root);
+        found.settle(&pool, 0, Links::Inside, &cancel).unwrap();
+        let mut read: Vec<&str> = found.read_dirs.iter().map(|read| &*read.dir.path).collect();
+        read.sort();
+        let mut dirs: Vec<&str> = found.dirs.iter().map(|dir| &**dir).chain([""]).collect();
+        dirs.sort();
+        assert_eq!(read, dirs);
+        found.files.into_iter().map(|file| file.path.into_string()).collect()
+    }
+
+    #[test]
+    fn file_that_is_moved_during_a_scan_is_found_once() {
+        let files = ["a/x", "b/c/y", "z"];
+        let found = scan_during(&files, |root| {
+            fs::rename(root.join("a/x"), root.join("b/c/x")).unwrap();
+        });
+        assert_eq!(found, ["b/c/x", "b/c/y", "z"]);
+        let found = scan_during(&files, |root| {
+            fs::rename(root.join("b"), root.join("a/b")).unwrap();
+        });
+        assert_eq!(found, ["a/b/c/y", "a/x", "z"]);
+    }
+
+    #[test]
+    fn directories_that_swap_their_names_or_are_removed_are_read_again() {
+        let found = scan_during(&["a/x", "b/y"], |root| {
+            for (from, to) in [("a", "swapped"), ("b", "a"), ("swapped", "b")] {
+                fs::rename(root.join(from), root.join(to)).unwrap();
+            }
+        });
+        assert_eq!(found, ["a/y", "b/x"]);
+        let found = scan_during(&["a/b/x", "c/y"], |root| {
+            fs::remove_dir_all(root.join("a")).unwrap();
+        });
+        assert_eq!(found, ["c/y"]);
+    }
+}
