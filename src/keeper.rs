@@ -310,18 +310,18 @@ impl Keeper {
         self.client.with_cancel_watchdog(|| verifier.verify(scan, listing, on_event))
     }
 
-    /// The state of the directory, to detect later changes. `None` if the run deletes no objects.
+    /// The state of the directory, to detect later changes. `None` if both sides have the same paths, so
+    /// that the run neither deletes objects nor stores new files.
     fn snapshot(
         &self,
         direction: Direction,
         scan: &mut Scan,
         listing: &Listing,
     ) -> Option<Snapshot> {
-        let may_delete = direction == Direction::Backup
-            && !self.config.no_delete
-            && plan::merge::has_object_without_file(&scan.files, &listing.objects);
+        let has_difference = direction == Direction::Backup
+            && !plan::merge::have_same_paths(&scan.files, &listing.objects);
         let prefix_len = self.config.bucket.prefix().len();
-        may_delete.then(|| Snapshot::new(prefix_len, self.config.links, scan))
+        has_difference.then(|| Snapshot::new(prefix_len, self.config.links, scan))
     }
 
     /// The markers that concern a backup, and their lists.

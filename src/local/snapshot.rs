@@ -10,7 +10,7 @@
 //!
 //! The file may also have been moved over another one that the scan had found. A path that is known
 //! counts as new if its file has another state, and if its ctime is not its mtime: a file that was only
-//! written has the same time for both.
+//! written has the same time for both. A file that the run has uploaded was read after the scan.
 
 use std::{
     collections::HashSet,
@@ -37,7 +37,7 @@ pub(crate) struct Snapshot {
     prefix_len: usize,
     links: Links,
     directories: Vec<ReadDirectory>,
-    /// Hashes of the paths of all entries, and of the states of the files.
+    /// Hashes of the paths of all entries, of the states of the files, and of the uploaded paths.
     known: HashSet<u128>,
     hashers: [RandomState; 2],
 }
@@ -116,9 +116,17 @@ impl Snapshot {
         self.known.extend(hashes);
     }
 
+    /// Adds the files that are uploaded after the scan, in the state that they have then.
+    pub(crate) fn add_uploads<'a>(&mut self, paths: impl Iterator<Item = &'a str>) {
+        let hashes: Vec<u128> = paths.map(|path| self.hash_uploaded(path)).collect();
+        self.known.extend(hashes);
+    }
+
     /// Whether a file of a known path may be another one than before.
     fn may_have_been_moved(&self, file: &File) -> bool {
-        file.modified != file.changed && !self.known.contains(&self.hash_state(file))
+        file.modified != file.changed
+            && !self.known.contains(&self.hash_state(file))
+            && !self.known.contains(&self.hash_uploaded(&file.path))
     }
 
     /// 128 bits with random keys: two paths of a tree never have the same hash in practice, and
@@ -126,6 +134,10 @@ impl Snapshot {
     fn hash(&self, path: impl Hash) -> u128 {
         let [high, low] = self.hashers.each_ref().map(|hasher| hasher.hash_one(&path));
         u128::from(high) << 64 | u128::from(low)
+    }
+
+    fn hash_uploaded(&self, path: &str) -> u128 {
+        self.hash((path, "uploaded"))
     }
 
     fn hash_state(&self, file: &File) -> u128 {

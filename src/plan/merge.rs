@@ -29,13 +29,10 @@ impl Merge {
     }
 }
 
-/// Whether there is an object without a file of the same path. Both lists must be in tree order.
-pub(crate) fn has_object_without_file(files: &[File], objects: &[Object]) -> bool {
-    let mut files = files.iter().peekable();
-    objects.iter().any(|object| {
-        while files.next_if(|file| tree_order(&file.path, &object.path).is_lt()).is_some() {}
-        files.next_if(|file| file.path == object.path).is_none()
-    })
+/// Whether each file has an object of the same path, and the reverse. Both lists must be in tree order.
+pub(crate) fn have_same_paths(files: &[File], objects: &[Object]) -> bool {
+    let files = files.iter().map(|file| &file.path);
+    files.eq(objects.iter().map(|object| &object.path))
 }
 
 impl Iterator for Merge {

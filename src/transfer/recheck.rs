@@ -1,4 +1,4 @@
-//! Checking the directory again before a backup deletes objects.
+//! Checking the directory again after the uploads of a backup, and before it deletes objects.
 
 use std::{collections::HashSet, mem, time::Duration};
 
@@ -22,7 +22,7 @@ const ROUND_PAUSE: Duration = Duration::from_millis(60);
 /// failed.
 ///
 /// An object to delete may be the only copy of a file that was moved while the directory was
-/// scanned.
+/// scanned. Without deletions, one round is enough: it uploads new files that were moved meanwhile.
 pub(super) fn recheck(
     context: &RunContext,
     snapshot: Option<Snapshot>,
@@ -35,7 +35,8 @@ pub(super) fn recheck(
     let mut failed = Vec::new();
     let is_record = context.config.is_record();
     let mut snapshot = snapshot;
-    for round in 0..MAX_ROUNDS {
+    let rounds = if deletions.is_empty() { 1 } else { MAX_ROUNDS };
+    for round in 0..rounds {
         let Some(snapshot) = &mut snapshot else { break };
         if round > 0 {
             context.cancel.sleep(ROUND_PAUSE);

@@ -98,7 +98,7 @@ impl Backup<'_> {
     /// Uploads files, and removes from `deletions` what must not be deleted any more. Adds to `distinct`
     /// the deletions that need a trial. Returns the files that were not uploaded.
     fn run(
-        self,
+        mut self,
         transfers: Vec<Transfer>,
         deletions: &mut Vec<Deletion>,
         distinct: &mut Vec<Distinct>,
@@ -115,9 +115,12 @@ impl Backup<'_> {
         let upload = |transfers, report: &mut Report, on_event: &mut dyn FnMut(Event)| {
             transfer_all(context, &steps, transfers, may_replace, report, on_event)
         };
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.add_uploads(transfers.iter().map(Transfer::path));
+        }
         let mut failed = upload(transfers, report, on_event);
         report.note_interruption(context.cancel);
-        if report.fatal.is_none() && may_replace {
+        if report.fatal.is_none() && self.snapshot.is_some() {
             let new = RefCell::new(Vec::new());
             let upload =
                 |transfers: Vec<Transfer>, report: &mut Report, on_event: &mut dyn FnMut(Event)| {

@@ -45,3 +45,20 @@ fn file_that_is_written_meanwhile_is_not_uploaded_again() {
     assert_eq!(world.store().get("dir/log").unwrap().body, noise(2, 1_000));
     world.expect(0, "backup src BUCKET --yes").assert_says("1 uploaded");
 }
+
+#[test]
+fn new_file_that_is_moved_before_its_upload_is_uploaded_under_its_new_name() {
+    let world = World::in_process();
+    world.write("src/kept", "kept");
+    world.expect(0, "backup src BUCKET --yes");
+    world.write("src/dir/new", noise(1, 1_000));
+    let keeper = Keeper::new(config(&world, "src", "")).unwrap();
+    let plan = keeper.plan(Direction::Backup, &mut |_| {}).unwrap();
+    assert_eq!((plan.transfers.len(), plan.deletions.len()), (1, 0));
+    fs::rename(world.path("src/dir/new"), world.path("src/moved")).unwrap();
+    world.write("src/dir/new", noise(2, 1_000));
+    let report = keeper.execute(plan, &mut |_| {}).unwrap();
+    assert_eq!((report.exit_code(), report.transferred.entries), (exit::SUCCESS, 2));
+    assert_eq!(world.store().get("moved").unwrap().body, noise(1, 1_000));
+    assert_eq!(world.store().get("dir/new").unwrap().body, noise(2, 1_000));
+}
