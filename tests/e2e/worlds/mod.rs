@@ -6,6 +6,9 @@
 //! [`oracle`] implements the decision rule a second time, in plain loops over the actual content of
 //! both sides.
 //!
+//! The [`promise`] has histories of interrupted runs, while the user works in the directory. Its oracle
+//! knows no rule: no content may be lost.
+//!
 //! `S3KEEP_WORLDS` is the number of cases of all tests together. If it is not set, a few fixed
 //! cases run. `scripts/worlds` runs thousands of new ones.
 
@@ -15,6 +18,7 @@ mod fixture;
 mod observe;
 mod oracle;
 mod parsing;
+mod promise;
 mod properties;
 mod run;
 mod runner;
