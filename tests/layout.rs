@@ -124,11 +124,11 @@ const ORDER: &[&str] = &[
     "local/access_control",
     "local/acl",
     "local/umask",
+    "local/times",
+    "local/refused",
     "local/file_state",
     "local/flush",
     "local/platform",
-    "local/times",
-    "local/refused",
     // The record: what was last known to be the same.
     "record/mod",
     "record/record",
