@@ -8,7 +8,7 @@
 //! - An ACL that the directory gives to its new files is removed.
 //! - Setuid and setgid are dropped. The kernel drops them on every write, too.
 //!
-//! [`Lost`] lists what cannot be preserved. That is an error only if another user would gain access.
+//! What the system refuses is noted. That is an error only if another user would gain access.
 
 use std::{
     fs::{File, Metadata, Permissions},
@@ -20,7 +20,7 @@ use std::{
 use cap_std::fs::{Dir, MetadataExt as _};
 
 use crate::{
-    local::acl::Acl,
+    local::{acl::Acl, refused::unless_refused},
     model::{
         attribute::{Attribute, Unpreserved},
         file_mode::FileMode,
@@ -52,36 +52,6 @@ pub(super) struct AccessControl {
     acl: Acl,
 }
 
-/// The parts of the access control of a replaced file that the new one does not have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Lost {
-    owner: bool,
-    group: bool,
-    mode: bool,
-    acl: bool,
-}
-
-impl Lost {
-    /// The access control of the other file is unknown, and the new file stays private.
-    pub(super) const UNKNOWN: Lost = Lost { owner: false, group: false, mode: true, acl: false };
-
-    /// Each part, and why it is lost.
-    pub(super) fn unpreserved(self) -> impl Iterator<Item = Unpreserved> {
-        let restricted = "it is restricted where the owner, group or ACL could not be kept, or the \
-                          file system does not keep it; no other user gained access";
-        let parts = [
-            (self.owner, Attribute::Owner, "only root can give a file to another user"),
-            (self.group, Attribute::Group, "only root or a member of the group can set it"),
-            (self.mode, Attribute::Mode, restricted),
-            (self.acl, Attribute::Acl, "it could not be set; no other user gained access"),
-        ];
-        parts
-            .into_iter()
-            .filter(|(is_lost, ..)| *is_lost)
-            .map(|(_, attribute, reason)| Unpreserved { attribute, reason: reason.to_owned() })
-    }
-}
-
 impl AccessControl {
     /// Reads the access control of a file in `dir`. Fails for anything but a regular file.
     pub(super) fn of_entry(dir: &Dir, name: &str) -> io::Result<AccessControl> {
@@ -98,65 +68,80 @@ impl AccessControl {
         AccessControl { owner, group, mode: metadata.mode() & 0o7777, acl }
     }
 
-    /// Gives a private file this access control, as far as that is possible.
+    /// Gives a private file this access control, as far as that is possible. Returns what it does not
+    /// have of it.
     ///
     /// # Errors
-    /// A user would have access who may not access the other file.
-    pub(super) fn apply_to(&self, file: &File) -> io::Result<Lost> {
+    /// A user would have access who may not access the other file, or the disk fails.
+    pub(super) fn apply_to(&self, file: &File) -> io::Result<Vec<Unpreserved>> {
         let created = file.metadata()?;
-        let lost = self.change_owner(file, &created);
+        let mut lost = self.change_owner(file, &created)?;
+        let is_other_group = lost.iter().any(|one| one.attribute == Attribute::Group);
         let mode = self.mode & 0o777;
-        match (&self.acl, lost.group) {
-            (Acl::None, false) => lost.with_mode(file, &created, mode, mode),
-            (Acl::None, true) => {
-                // Another group has the group bits now, and members of the former one have the last
-                // bits.
-                let common = mode >> 3 & mode & 0o7;
-                let restricted = mode & 0o700 | common << 3 | common;
-                lost.with_mode(file, &created, mode, restricted)
-            }
-            (acl, false) if acl.set(file).is_ok() => Ok(lost),
-            (acl, is_lost) => {
-                let lost = Lost { acl: true, ..lost };
-                if is_lost && acl.for_other_group().is_some_and(|acl| acl.set(file).is_ok()) {
+        let allowed = match (&self.acl, is_other_group) {
+            (Acl::None, false) => mode,
+            // Another group has the group bits now, and members of the former one have the last bits.
+            (Acl::None, true) => restrict(mode, mode >> 3 & mode & 0o7),
+            (acl, false) => match set_acl(file, acl)? {
+                None => return Ok(lost),
+                Some(refused) => {
+                    lost.push(refused);
+                    restrict(mode, acl.common())
+                }
+            },
+            (acl, true) => {
+                lost.push(restricted(Attribute::Acl));
+                if let Some(reduced) = acl.for_other_group()
+                    && set_acl(file, &reduced)?.is_none()
+                {
                     return Ok(lost);
                 }
-                let common = acl.common();
-                let restricted = mode & 0o700 | common << 3 | common;
-                lost.with_mode(file, &created, restricted, restricted)
+                restrict(mode, acl.common())
             }
+        };
+        let unset = set_mode(file, &created, allowed)?;
+        if unset.is_none() && self.acl == Acl::None && allowed != mode {
+            lost.push(restricted(Attribute::Mode));
         }
+        lost.extend(unset);
+        Ok(lost)
     }
 
     /// Changes owner and group, or only the group if the owner cannot be changed.
-    fn change_owner(&self, file: &File, created: &Metadata) -> Lost {
-        let mut lost = Lost {
-            owner: created.uid() != self.owner,
-            group: created.gid() != self.group,
-            ..Lost::default()
-        };
-        if lost.owner && fchown(file, Some(self.owner), Some(self.group)).is_ok() {
-            return Lost::default();
+    fn change_owner(&self, file: &File, created: &Metadata) -> io::Result<Vec<Unpreserved>> {
+        let mut lost = Vec::new();
+        if created.uid() != self.owner {
+            let both = fchown(file, Some(self.owner), Some(self.group));
+            match unless_refused(Attribute::Owner, both)? {
+                None => return Ok(lost),
+                Some(refused) => lost.push(refused),
+            }
         }
-        if lost.group {
-            lost.group = fchown(file, None, Some(self.group)).is_err();
+        if created.gid() != self.group {
+            lost.extend(unless_refused(Attribute::Group, fchown(file, None, Some(self.group)))?);
         }
-        lost
+        Ok(lost)
     }
 }
 
-impl Lost {
-    /// Sets a mode, and adds it if the result is not the one that is `wanted`.
-    fn with_mode(
-        self,
-        file: &File,
-        created: &Metadata,
-        wanted: u32,
-        allowed: u32,
-    ) -> io::Result<Lost> {
-        let set = set_mode(file, created, allowed)?;
-        Ok(Lost { mode: set != wanted, ..self })
+/// The owner bits of a mode, with the same bits for the group and all others.
+fn restrict(mode: u32, common: u32) -> u32 {
+    mode & 0o700 | common << 3 | common
+}
+
+/// The note for an attribute that is less than that of the replaced file, because of its group.
+fn restricted(attribute: Attribute) -> Unpreserved {
+    let reason = "restricted, because the group cannot be kept; no other user gained access";
+    Unpreserved { attribute, reason: reason.to_owned() }
+}
+
+/// Sets an ACL. Returns why it cannot be set.
+fn set_acl(file: &File, acl: &Acl) -> io::Result<Option<Unpreserved>> {
+    if *acl == Acl::Unknown {
+        let reason = "that ACL cannot be read".to_owned();
+        return Ok(Some(Unpreserved { attribute: Attribute::Acl, reason }));
     }
+    unless_refused(Attribute::Acl, acl.set(file))
 }
 
 /// Gives a private file this mode. An ACL that it has from its directory is removed.
@@ -167,26 +152,32 @@ pub(super) fn set_new_mode(file: &File, mode: FileMode) -> io::Result<()> {
     set_mode(file, &file.metadata()?, mode.bits()).map(|_| ())
 }
 
-/// Sets a mode of a file that has the metadata `created`. Returns the mode that it has then.
-fn set_mode(file: &File, created: &Metadata, mut mode: u32) -> io::Result<u32> {
+/// Sets a mode of a file that has the metadata `created`. Returns why it has another mode, if it does.
+fn set_mode(file: &File, created: &Metadata, mode: u32) -> io::Result<Option<Unpreserved>> {
+    let mut allowed = mode;
     if matches!(Acl::of_file(file), Acl::Posix(_)) && Acl::remove(file).is_err() {
         // The group bits are the mask of the ACL.
-        mode &= !0o070;
+        allowed &= !0o070;
     }
     let current = created.mode() & 0o7777;
-    if current == mode {
-        return Ok(mode);
+    if current == mode && allowed == mode {
+        return Ok(None);
     }
-    let changed = file.set_permissions(Permissions::from_mode(mode));
-    let was_private = current & NOT_OWNER & !mode == 0;
-    if changed.is_ok() && was_private {
-        return Ok(mode);
+    let set = file.set_permissions(Permissions::from_mode(allowed));
+    let refused = unless_refused(Attribute::Mode, set)?;
+    let was_private = current & NOT_OWNER & !allowed == 0;
+    if refused.is_none() && was_private && allowed == mode {
+        return Ok(None);
     }
     // Some file systems refuse modes, others ignore them.
     let current = file.metadata()?.mode() & 0o777;
-    if current & NOT_OWNER & !mode != 0 {
-        let text = format!("its mode is {current:04o} and cannot be changed to {mode:04o}");
+    if current & NOT_OWNER & !allowed != 0 {
+        let text = format!("its mode is {current:04o} and cannot be changed to {allowed:04o}");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
-    Ok(current)
+    let ignored = || Unpreserved {
+        attribute: Attribute::Mode,
+        reason: format!("the mode is {current:04o} and cannot be changed"),
+    };
+    Ok(refused.or_else(|| (current != mode).then(ignored)))
 }

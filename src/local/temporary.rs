@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use crate::{
     error::Cause,
     local::{
-        access_control::{self, AccessControl, AccessSource, Lost},
+        access_control::{self, AccessControl, AccessSource},
         file_state::Expected,
         parent::{Parent, ParentCache},
         refused::is_refusal,
@@ -28,7 +28,11 @@ use crate::{
         root::Root,
         times::set_modified,
     },
-    model::{attribute::Unpreserved, paths, time::Timestamp},
+    model::{
+        attribute::{Attribute, Unpreserved},
+        paths,
+        time::Timestamp,
+    },
 };
 
 /// Smaller files are written as a whole: holes in them do not save much. Some FUSE file systems can only
@@ -156,11 +160,18 @@ impl Temporary {
             // Zeros at the end are missing, which were not written.
             return Err(io::Error::other("the file system did not extend the file").into());
         }
-        let (replaced, lost) = self.set_access(root, access)?;
-        let unpreserved = lost.unpreserved().chain(unkept).collect();
+        let (replaced, mut lost) = self.set_access(root, access)?;
+        lost.extend(unkept);
         let name = self.name.take().unwrap_or_default();
         let modified = state.modified;
-        Ok(Complete { path: path.to_owned(), name, expected, replaced, modified, unpreserved })
+        Ok(Complete {
+            path: path.to_owned(),
+            name,
+            expected,
+            replaced,
+            modified,
+            unpreserved: lost,
+        })
     }
 
     /// Returns the access control of the file that this one replaces, and what this one does not have of
@@ -169,12 +180,12 @@ impl Temporary {
         &self,
         root: &Root,
         access: &AccessSource,
-    ) -> io::Result<(Option<AccessControl>, Lost)> {
+    ) -> io::Result<(Option<AccessControl>, Vec<Unpreserved>)> {
         match access {
-            AccessSource::Directory => Ok((None, Lost::default())),
+            AccessSource::Directory => Ok((None, Vec::new())),
             AccessSource::Mode(mode) => {
                 access_control::set_new_mode(&self.file, *mode)?;
-                Ok((None, Lost::default()))
+                Ok((None, Vec::new()))
             }
             AccessSource::Replaced => {
                 let replaced = AccessControl::of_entry(&self.parent.dir, &self.parent.name)?;
@@ -186,7 +197,13 @@ impl Temporary {
                     let parent = root.parent(target.to_str()?, false).ok()?;
                     AccessControl::of_entry(&parent.dir, &parent.name).ok()
                 };
-                let Some(target) = target() else { return Ok((None, Lost::UNKNOWN)) };
+                let Some(target) = target() else {
+                    let reason =
+                        "those of the link's target are unknown, so only the owner has access";
+                    let lost =
+                        Unpreserved { attribute: Attribute::Mode, reason: reason.to_owned() };
+                    return Ok((None, vec![lost]));
+                };
                 Ok((None, target.apply_to(&self.file)?))
             }
         }
