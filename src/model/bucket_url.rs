@@ -2,11 +2,16 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::model::{escape::Escaped, paths};
+use crate::model::{
+    access_point::{ARN, AccessPoint},
+    escape::Escaped,
+    paths,
+};
 
 /// A bucket, or the part of one below a key prefix: `s3://bucket[/prefix]`.
 ///
 /// `s3://bucket/photos` and `s3://bucket/photos/` are the same: all keys that start with `photos/`.
+/// The alias or the ARN of an access point may stand in the place of the bucket.
 ///
 /// ```
 /// let url: s3keep::BucketUrl = "s3://bucket/photos".parse()?;
@@ -21,7 +26,7 @@ pub struct BucketUrl {
 }
 
 impl BucketUrl {
-    /// The name of the bucket.
+    /// The name of the bucket, or the ARN of an access point.
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
@@ -59,18 +64,11 @@ impl FromStr for BucketUrl {
         let invalid =
             |reason: &str| InvalidBucketUrl { text: text.to_owned(), reason: reason.to_owned() };
         let rest = text.strip_prefix("s3://").ok_or_else(|| invalid("it must start with s3://"))?;
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        if bucket.is_empty()
-            || bucket.len() > 63
-            || !bucket.bytes().all(is_allowed)
-            || bucket.contains("..")
-            || bucket.starts_with('.')
-            || bucket.ends_with('.')
-        {
-            return Err(invalid(
-                "a bucket name has 1 to 63 letters, digits, '-', '.' or '_' (ARNs are not supported)",
-            ));
+        let (bucket, prefix) = split_prefix(rest);
+        if bucket.starts_with(ARN) {
+            AccessPoint::parse(bucket).map_err(invalid)?;
+        } else if !is_bucket_name(bucket) {
+            return Err(invalid("a bucket name has 1 to 63 letters, digits, '-', '.' or '_'"));
         }
         if prefix.is_empty() {
             return Ok(BucketUrl { bucket: bucket.to_owned(), prefix: String::new() });
@@ -80,6 +78,27 @@ impl FromStr for BucketUrl {
         paths::check(prefix, 1).map_err(|reason| invalid(&reason.to_string()))?;
         Ok(BucketUrl { bucket: bucket.to_owned(), prefix: format!("{prefix}/") })
     }
+}
+
+/// Splits the bucket from the prefix. In an ARN, the name of the access point may follow a `/`.
+fn split_prefix(rest: &str) -> (&str, &str) {
+    let Some((bucket, prefix)) = rest.split_once('/') else { return (rest, "") };
+    if bucket.starts_with(ARN) && bucket.ends_with(":accesspoint") {
+        let name_len = prefix.find('/').unwrap_or(prefix.len());
+        let (bucket, prefix) = rest.split_at(bucket.len() + 1 + name_len);
+        return (bucket, prefix.strip_prefix('/').unwrap_or(prefix));
+    }
+    (bucket, prefix)
+}
+
+fn is_bucket_name(bucket: &str) -> bool {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    !bucket.is_empty()
+        && bucket.len() <= 63
+        && bucket.bytes().all(is_allowed)
+        && !bucket.contains("..")
+        && !bucket.starts_with('.')
+        && !bucket.ends_with('.')
 }
 
 impl fmt::Display for BucketUrl {
@@ -105,6 +124,27 @@ mod tests {
         }
         for text in
             ["bucket", "s3://", "s3:///x", "s3://b//x", "s3://b/../x", "s3://b/a//", "s3://a b"]
+        {
+            assert!(text.parse::<BucketUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn arn_of_an_access_point_stands_in_the_place_of_the_bucket() {
+        for arn in [
+            "arn:aws:s3:eu-west-1:123456789012:accesspoint/logs",
+            "arn:aws:s3:eu-west-1:123456789012:accesspoint:logs",
+        ] {
+            for (end, prefix) in
+                [("", ""), ("/", ""), ("/a/b", "a/b/"), ("/x:accesspoint/y", "x:accesspoint/y/")]
+            {
+                let url: BucketUrl = format!("s3://{arn}{end}").parse().unwrap();
+                assert_eq!((url.bucket(), url.prefix()), (arn, prefix));
+                assert_eq!(url.to_string().parse(), Ok(url));
+            }
+        }
+        for text in
+            ["s3://arn:aws:s3:::bucket/x", "s3://arn:aws:s3::123456789012:accesspoint:a.mrap"]
         {
             assert!(text.parse::<BucketUrl>().is_err(), "{text}");
         }

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use crate::{
     error::{Error, Result},
-    s3::{checksum::Checksum, env::Env, profile::Profile},
+    s3::{aws_hosts::AwsEndpoints, checksum::Checksum, env::Env, profile::Profile},
 };
 
 /// Whether the bucket name is in the host name or in the path of a URL.
@@ -58,6 +58,7 @@ pub struct Access {
     /// The URL of the server. `None` for AWS.
     pub(crate) endpoint: Option<String>,
     pub(crate) addressing: Addressing,
+    pub(crate) aws_endpoints: AwsEndpoints,
     pub(crate) unsigned: bool,
     /// The certificates to trust instead of the system's.
     pub(crate) ca_bundle: Option<PathBuf>,
@@ -91,13 +92,16 @@ impl Access {
     /// | region | `region` | `AWS_REGION`, `AWS_DEFAULT_REGION` | `region` | `us-east-1` |
     /// | endpoint | `endpoint` | `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` | `endpoint_url` | AWS |
     /// | addressing | `addressing` | | `addressing_style` in `s3` | `auto` |
+    /// | dual-stack | | `AWS_USE_DUALSTACK_ENDPOINT` | `use_dualstack_endpoint`, also in `s3` | `false` |
+    /// | FIPS | | `AWS_USE_FIPS_ENDPOINT` | `use_fips_endpoint`, also in `s3` | `false` |
     /// | certificates | | `AWS_CA_BUNDLE` | `ca_bundle` | the system's |
     /// | proxy for https | | `HTTPS_PROXY`, `https_proxy`, `ALL_PROXY`, `all_proxy` | | none |
     /// | proxy for http | | `http_proxy`, `ALL_PROXY`, `all_proxy` | | none |
     /// | no proxy for | | `NO_PROXY`, `no_proxy` | | |
     ///
     /// With `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` or the profile's setting of that name, only the
-    /// endpoint in `options` counts.
+    /// endpoint in `options` counts. The settings for dual-stack and FIPS choose among the endpoints of
+    /// AWS. With another endpoint, the first one has no effect, and the second one is an error.
     ///
     /// # Errors
     /// The profile that was named does not exist, a shared file cannot be read, or the addressing
@@ -129,6 +133,7 @@ impl Access {
             region: region.unwrap_or_else(|| "us-east-1".to_owned()),
             endpoint,
             addressing,
+            aws_endpoints: AwsEndpoints::configured(&env, &profile),
             unsigned: options.unsigned,
             ca_bundle: ca_bundle.map(PathBuf::from),
             proxy: Proxy::from_env(&env, is_https),

@@ -67,9 +67,7 @@ impl Client {
         cancel: &Cancel,
     ) -> Result<Client> {
         let fail = |cause: Cause| Error::new("open", format!("s3://{bucket}"), cause);
-        let address =
-            Address::new(bucket, &access.region, access.endpoint.as_deref(), access.addressing)
-                .map_err(fail)?;
+        let address = Address::new(bucket, &access.region, access).map_err(fail)?;
         let provider = Provider::new(
             &access.env,
             &access.profile,
@@ -173,8 +171,9 @@ impl Client {
     /// Adds the name of the server to a network error.
     fn with_server(&self, cause: Cause) -> Cause {
         let Cause::Network(why) = cause else { return cause };
-        let server = self.address().server();
-        let through = if self.http.uses_proxy(&server) { " through the proxy" } else { "" };
+        let address = self.address();
+        let server = address.server();
+        let through = if self.http.uses_proxy(server) { " through the proxy" } else { "" };
         Cause::Network(format!("{server}{through}: {why}"))
     }
 
@@ -318,8 +317,7 @@ impl Client {
     }
 
     fn follow_to_region(&self, region: &str) -> Result<(), Cause> {
-        let endpoint = self.access.endpoint.as_deref();
-        let address = Address::new(&self.bucket, region, endpoint, self.access.addressing)?;
+        let address = Address::new(&self.bucket, region, &self.access)?;
         *self.address.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(address);
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 mod access;
 mod address;
+mod aws_hosts;
 mod checksum;
 mod client;
 mod clock;

@@ -115,7 +115,10 @@ pub(crate) fn amz_date(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::access::Addressing;
+    use crate::s3::{
+        access::{Access, AccessOptions},
+        env::Env,
+    };
 
     /// The example "GET Object" of the AWS documentation:
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>.
@@ -127,7 +130,8 @@ mod tests {
             session_token: None,
             expires: None,
         });
-        let address = Address::new("examplebucket", "us-east-1", None, Addressing::Auto).unwrap();
+        let access = Access::resolve(AccessOptions::default(), Env::default()).unwrap();
+        let address = Address::new("examplebucket", "us-east-1", &access).unwrap();
         let url = address.url(Some("test.txt"), &[]);
         let mut headers = HeaderMap::new();
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

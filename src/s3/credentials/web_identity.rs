@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::{
     error::CredentialsError,
     s3::{
+        aws_hosts::AwsEndpoints,
         credentials::{
             exchange::{exchange, request},
             reply::{Reply, refusal},
@@ -93,13 +94,12 @@ impl StsEndpoint<'_> {
         if matches!(region, "" | "aws-global") {
             return Ok("https://sts.amazonaws.com/".to_owned());
         }
-        // The region becomes a part of the host name that receives the token.
-        if !region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+        let host = AwsEndpoints::configured(self.env, self.profile).sts_host(region);
+        let host = host.ok_or_else(|| {
             let problem = "is not a region of AWS: set AWS_ENDPOINT_URL_STS";
-            return Err(CredentialsError::setting("the region", problem));
-        }
-        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-        Ok(format!("https://sts.{region}.amazonaws.com{suffix}/"))
+            CredentialsError::setting("the region", problem)
+        })?;
+        Ok(format!("https://{host}/"))
     }
 }
 
@@ -227,6 +227,10 @@ mod tests {
         assert_eq!(url(&none, "eu-west-1").unwrap(), "https://sts.eu-west-1.amazonaws.com/");
         assert_eq!(url(&none, "cn-north-1").unwrap(), "https://sts.cn-north-1.amazonaws.com.cn/");
         assert!(url(&none, "evil.com/#").is_err());
+        let fips = Env::default().set("AWS_USE_FIPS_ENDPOINT", "true");
+        assert_eq!(url(&fips, "eu-west-1").unwrap(), "https://sts-fips.eu-west-1.amazonaws.com/");
+        let dual_stack = Env::default().set("AWS_USE_DUALSTACK_ENDPOINT", "true");
+        assert_eq!(url(&dual_stack, "eu-west-1").unwrap(), "https://sts.eu-west-1.api.aws/");
         let set = Env::default().set("AWS_ENDPOINT_URL_STS", "http://localhost:1");
         assert_eq!(url(&set, "evil.com/#").unwrap(), "http://localhost:1");
     }

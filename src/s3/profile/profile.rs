@@ -155,6 +155,12 @@ impl Profile {
         self.settings.nested("s3", "addressing_style")
     }
 
+    /// Whether a setting is on, in the `s3 =` block or in the profile itself.
+    pub(crate) fn is_true_for_s3(&self, key: &str) -> bool {
+        let value = self.settings.nested("s3", key).or(self.get(key));
+        value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
     /// The file with the certificates to trust instead of the system's.
     pub(crate) fn ca_bundle(&self) -> Option<&str> {
         self.get("ca_bundle")
