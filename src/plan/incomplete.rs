@@ -146,6 +146,9 @@ impl Plan {
         if self.direction == Direction::Restore || incomplete.is_empty() {
             return;
         }
+        // A file that appears during the run may be older than its object, too.
+        let listed = incomplete.listed.keys().chain(incomplete.dirs.keys());
+        listed.for_each(|path| self.protected.insert(path));
         let Plan { links, transfers, deletions, skipped, .. } = self;
         let mut skip = |path: &str, marker: Option<&str>| {
             let Some(marker) = marker else { return false };

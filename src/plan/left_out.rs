@@ -4,8 +4,8 @@ use std::{collections::HashSet, mem};
 
 use crate::{
     error::{Error, Result},
-    model::escape::Escaped,
-    plan::{actions::Transfer, plan::Plan, planned::Planned, protected::ProtectedPaths},
+    model::{direction::Direction, escape::Escaped},
+    plan::{actions::Transfer, plan::Plan, planned::Planned},
 };
 
 impl Plan {
@@ -13,8 +13,8 @@ impl Plan {
     /// plan is complete.
     pub(crate) fn keep_planned(&mut self) {
         self.planned = Planned::new(self.direction, &self.transfers, &self.deletions);
-        if !self.deletions.is_empty() {
-            self.protected = ProtectedPaths::of_skipped(&self.skipped);
+        if self.direction == Direction::Backup {
+            self.protected.insert_skipped(&self.skipped);
         }
     }
 

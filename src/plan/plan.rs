@@ -79,7 +79,8 @@ pub struct Plan {
     pub(super) planned: Planned,
     /// The transfers that the program removed, if a deletion may depend on them.
     pub(crate) left_out: Vec<Untransferred>,
-    /// The paths of all skipped entries, if the run deletes something.
+    /// The paths that a backup must not store, whatever appears there: those of all skipped entries, and
+    /// those that unfinished restores list.
     pub(crate) protected: ProtectedPaths,
     /// The pairs that only need a comparison because of their ctimes.
     pub(crate) only_ctime: Count,
@@ -87,7 +88,8 @@ pub struct Plan {
     pub(super) pairs: u64,
     pub(crate) source_entries: usize,
     pub(crate) target_entries: usize,
-    /// The state of the directory that a backup was planned for. `None` if nothing is deleted.
+    /// The state of the directory that a backup was planned for. `None` if both sides have
+    /// the same paths.
     pub(crate) snapshot: Option<Snapshot>,
     /// The locations that were compared. The plan is wrong for any others.
     pub(crate) scope: Option<PlanScope>,

@@ -14,8 +14,14 @@ impl ProtectedPaths {
     }
 
     pub(crate) fn of_skipped(skipped: &[Skipped]) -> ProtectedPaths {
+        let mut paths = ProtectedPaths::default();
+        paths.insert_skipped(skipped);
+        paths
+    }
+
+    pub(crate) fn insert_skipped(&mut self, skipped: &[Skipped]) {
         // A key `a/` with content is neither a file nor a directory marker: it protects `a` as well.
-        ProtectedPaths::new(skipped.iter().map(|skip| skip.path.trim_end_matches('/').into()))
+        self.0.extend(skipped.iter().map(|skip| skip.path.trim_end_matches('/').into()));
     }
 
     pub(crate) fn insert(&mut self, path: &str) {

@@ -18,8 +18,8 @@ const MAX_ROUNDS: u32 = 3;
 const ROUND_PAUSE: Duration = Duration::from_millis(60);
 
 /// Uploads the files that appeared after the scan, by `upload`, and removes from `deletions` what must
-/// not be deleted. Objects at and below a `skipped` path are not overwritten. If the directory keeps changing, all of them are withheld. Returns the uploads that
-/// failed.
+/// not be deleted. If the directory keeps changing, all deletions are withheld. Nothing is stored at and
+/// below a `skipped` path. Returns the uploads that failed.
 ///
 /// An object to delete may be the only copy of a file that was moved while the directory was
 /// scanned. Without deletions, one round is enough: it uploads new files that were moved meanwhile.

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use s3keep::{Direction, Keeper, exit};
+use s3keep::{Config, Direction, Keeper, exit};
 
 use crate::{
     embedding::config,
@@ -650,4 +650,25 @@ fn guard_of_emptied_directories_ignores_protected_objects() {
     assert_eq!(world.store().keys().len(), 31);
     world.expect(3, "backup dir BUCKET --yes --accept-incomplete").assert_says("--allow-empty");
     assert_eq!(markers(&world.path("dir")).len(), 1);
+}
+
+#[test]
+fn file_that_appears_during_a_backup_is_not_stored_over_an_object_that_was_not_restored() {
+    for no_delete in [false, true] {
+        let world = world("");
+        kill_restore(&world, "restore BUCKET dir --yes", "d/c");
+        world.write("dir/new", "new");
+        let config = Config { no_delete, ..config(&world, "dir", "") };
+        let keeper = Keeper::new(config).unwrap();
+        let plan = keeper.plan(Direction::Backup, &mut |_| {}).unwrap();
+        assert_eq!((plan.transfers.len(), plan.deletions.len()), (1, 0));
+        for name in NAMES {
+            if !world.path("dir").join(name).exists() {
+                world.write(&format!("dir/{name}"), "an older copy");
+            }
+        }
+        let report = keeper.execute(plan, &mut |_| {}).unwrap();
+        assert_eq!(report.transferred.entries, 1, "{report:?}");
+        assert_kept(&world, "");
+    }
 }
