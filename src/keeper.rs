@@ -321,7 +321,7 @@ impl Keeper {
         let has_difference = direction == Direction::Backup
             && !plan::merge::have_same_paths(&scan.files, &listing.objects);
         let prefix_len = self.config.bucket.prefix().len();
-        has_difference.then(|| Snapshot::new(prefix_len, self.config.links, scan))
+        has_difference.then(|| Snapshot::new(&self.file_pool, prefix_len, self.config.links, scan))
     }
 
     /// The markers that concern a backup, and their lists.

@@ -467,6 +467,11 @@ fn unreadable_reason(error: &io::Error) -> SkipReason {
     }
 }
 
+/// Whether a directory may still exist. The root always does: if it cannot be read, that is an error.
+pub(super) fn may_exist(root: &Path, dir: &Directory) -> bool {
+    dir.path.is_empty() || !matches!(root.join(&dir.real).try_exists(), Ok(false))
+}
+
 fn ctime(path: &Path) -> Option<Timestamp> {
     fs::symlink_metadata(path).ok().map(|metadata| FileState::changed(&metadata))
 }

@@ -28,7 +28,7 @@ const MAX_ROUNDS: u32 = 3;
 /// the length of the key prefix, which counts towards the length of each key.
 ///
 /// # Errors
-/// The root cannot be read, or the run was cancelled.
+/// The root cannot be read, there are too many entries behind links, or the run was cancelled.
 pub(crate) fn scan(
     pool: &rayon::ThreadPool,
     root: &Path,
@@ -53,7 +53,7 @@ impl Scan {
         for _ in 0..MAX_ROUNDS {
             let has_changed = |read: &&ReadDirectory| {
                 let now = DirectoryTimes::read(&root.join(&read.dir.real), None);
-                read.times.is_some_and(|times| now.is_none_or(|now| !times.are_equal(&now)))
+                !matches!((read.times, now), (Some(times), Some(now)) if times.are_equal(&now))
             };
             let changed: Vec<Directory> = pool.install(|| {
                 let changed = self.read_dirs.par_iter().filter(has_changed);
@@ -63,8 +63,8 @@ impl Scan {
                 break;
             }
             self.forget(&changed);
-            let exists = |dir: &Directory| root.join(&dir.real).exists();
-            let changed: Vec<Directory> = changed.into_iter().filter(exists).collect();
+            let changed: Vec<Directory> =
+                changed.into_iter().filter(|dir| scan::may_exist(&root, dir)).collect();
             let known = self.read_dirs.iter().map(|read| read.dir.path.clone());
             let known: HashSet<String> =
                 known.chain(changed.iter().map(|dir| dir.path.clone())).collect();
@@ -78,9 +78,13 @@ impl Scan {
     /// Removes what was found in directories.
     fn forget(&mut self, dirs: &[Directory]) {
         let dirs: HashSet<&str> = dirs.iter().map(|dir| &*dir.path).collect();
+        self.read_dirs.retain(|read| !dirs.contains(&*read.dir.path));
         let is_elsewhere = |path: &str| !dirs.contains(paths::split(path).0);
-        // A directory that could not be read is skipped under its own path.
-        let is_other = |path: &str| is_elsewhere(path) && !dirs.contains(path);
+        // A directory that could not be read is skipped under its own path. It is not read again if only
+        // the directory above it has changed.
+        let kept: HashSet<&str> = self.read_dirs.iter().map(|read| &*read.dir.path).collect();
+        let is_other =
+            |path: &str| kept.contains(path) || is_elsewhere(path) && !dirs.contains(path);
         self.files.retain(|file| is_elsewhere(&file.path));
         self.through.retain(|(link, _)| is_elsewhere(link));
         self.dirs.retain(|dir| is_elsewhere(dir));
@@ -89,7 +93,6 @@ impl Scan {
         self.leftovers.retain(|path| is_elsewhere(path));
         self.markers.retain(|marker| is_elsewhere(&marker.path));
         self.unread.retain(|unread| is_other(&unread.path));
-        self.read_dirs.retain(|read| !dirs.contains(&*read.dir.path));
     }
 
     fn append(&mut self, found: Scan) {
@@ -110,7 +113,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::local::scan::file_pool;
+    use crate::{
+        local::scan::{Unread, file_pool},
+        model::skip::{SkipReason, Skipped},
+    };
 
     /// The files that a scan finds if `change` happens while it runs.
     fn scan_during(files: &[&str], change: impl Fn(&Path)) -> Vec<String> {
@@ -157,5 +163,38 @@ mod tests {
             fs::remove_dir_all(root.join("a")).unwrap();
         });
         assert_eq!(found, ["c/y"]);
+    }
+    #[test]
+    fn unreadable_directory_stays_skipped_if_only_the_directory_above_changes() {
+        let (dir, pool) = (tempfile::tempdir().unwrap(), file_pool().unwrap());
+        let (root, cancel) = (dir.path().canonicalize().unwrap(), Cancel::new());
+        fs::create_dir_all(root.join("d/s")).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut found = scan::scan(&pool, &root, 0, Links::Inside, &cancel).unwrap();
+        // As if it could not be read. Root can read every directory.
+        let reason = SkipReason::Unreadable("permission denied".to_owned());
+        found.skipped.push(Skipped { path: "d/s".to_owned(), reason });
+        found.unread.push(Unread { path: "d/s".into(), is_dir: true, changed: None });
+        fs::write(root.join("d/new"), "content").unwrap();
+        found.settle(&pool, 0, Links::Inside, &cancel).unwrap();
+        assert_eq!(found.files.len(), 1);
+        assert_eq!((found.skipped.len(), found.unread.len()), (1, 1));
+        // If it can be read now, it is not skipped.
+        fs::write(root.join("d/s/x"), "content").unwrap();
+        found.settle(&pool, 0, Links::Inside, &cancel).unwrap();
+        assert_eq!(found.files.len(), 2);
+        assert_eq!((found.skipped.len(), found.unread.len()), (0, 0));
+    }
+
+    #[test]
+    fn root_that_disappears_during_a_scan_is_an_error() {
+        let (dir, pool) = (tempfile::tempdir().unwrap(), file_pool().unwrap());
+        let (root, cancel) = (dir.path().canonicalize().unwrap(), Cancel::new());
+        fs::create_dir(root.join("root")).unwrap();
+        let root = root.join("root");
+        fs::write(root.join("x"), "content").unwrap();
+        let mut found = scan::scan(&pool, &root, 0, Links::Inside, &cancel).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        assert!(found.settle(&pool, 0, Links::Inside, &cancel).is_err());
     }
 }

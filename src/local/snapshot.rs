@@ -13,8 +13,8 @@
 //! written has the same time for both. A file that the run has uploaded was read after the scan.
 
 use std::{
-    collections::HashSet,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, RandomState},
+    mem::take,
     path::PathBuf,
 };
 
@@ -25,7 +25,7 @@ use crate::{
     error::Result,
     local::{
         directory_times::DirectoryTimes,
-        scan::{Directory, ReadDirectory, Scan, Walk},
+        scan::{Directory, ReadDirectory, Scan, Walk, may_exist},
     },
     model::{entry::File, links::Links, paths, skip::Skipped},
 };
@@ -37,9 +37,38 @@ pub(crate) struct Snapshot {
     prefix_len: usize,
     links: Links,
     directories: Vec<ReadDirectory>,
-    /// Hashes of the paths of all entries, of the states of the files, and of the uploaded paths.
-    known: HashSet<u128>,
+    /// Hashes of the paths of all entries.
+    known: Hashes<u128>,
+    /// Hashes of the states of all files, and of the paths of the uploaded ones.
+    states: Hashes<u64>,
     hashers: [RandomState; 2],
+}
+
+/// A set of hashes. It is sorted only when a directory has changed, which is rare.
+#[derive(Debug, Default)]
+struct Hashes<T> {
+    values: Vec<T>,
+    is_sorted: bool,
+}
+
+impl<T: Copy + Ord + Send> Hashes<T> {
+    fn add(&mut self, values: impl ParallelIterator<Item = T>) {
+        self.values.par_extend(values);
+        self.is_sorted = false;
+    }
+
+    fn sort(&mut self) {
+        if !self.is_sorted {
+            self.values.par_sort_unstable();
+            self.is_sorted = true;
+        }
+    }
+
+    /// Whether the set has a hash. Only after [`sort`](Hashes::sort).
+    fn contains(&self, value: T) -> bool {
+        debug_assert!(self.is_sorted);
+        self.values.binary_search(&value).is_ok()
+    }
 }
 
 /// What has changed since the last reading.
@@ -57,16 +86,22 @@ pub(crate) struct Changes {
 
 impl Snapshot {
     /// A snapshot of everything that `scan` has found.
-    pub(crate) fn new(prefix_len: usize, links: Links, scan: &mut Scan) -> Snapshot {
+    pub(crate) fn new(
+        pool: &rayon::ThreadPool,
+        prefix_len: usize,
+        links: Links,
+        scan: &mut Scan,
+    ) -> Snapshot {
         let mut snapshot = Snapshot {
             root: scan.root.clone(),
             prefix_len,
             links,
-            directories: std::mem::take(&mut scan.read_dirs),
-            known: HashSet::new(),
+            directories: take(&mut scan.read_dirs),
+            known: Hashes::default(),
+            states: Hashes::default(),
             hashers: [RandomState::new(), RandomState::new()],
         };
-        snapshot.add_entries(scan);
+        pool.install(|| snapshot.add_entries(scan));
         snapshot
     }
 
@@ -82,66 +117,74 @@ impl Snapshot {
         cancel.check()?;
         let mut changed = Vec::new();
         let mut kept = Vec::with_capacity(self.directories.len());
-        for (read, now) in std::mem::take(&mut self.directories).into_iter().zip(times) {
+        for (read, now) in take(&mut self.directories).into_iter().zip(times) {
             match (&read.times, now) {
                 (Some(before), Some(now)) if before.prove_unchanged(&now) => kept.push(read),
                 // It was removed, or moved to another directory that has changed, too.
-                (_, None) if !self.root.join(&read.dir.real).exists() => {}
+                (_, None) if !may_exist(&self.root, &read.dir) => {}
                 _ => changed.push(Directory { previous: read.times, ..read.dir }),
             }
         }
         self.directories = kept;
         let is_settled = changed.is_empty();
-        let is_known = |path: &str| self.known.contains(&self.hash(path));
+        if is_settled {
+            return Ok(Changes { is_settled, ..Changes::default() });
+        }
+        pool.install(|| {
+            self.known.sort();
+            self.states.sort();
+        });
+        let is_known = |path: &str| self.known.contains(self.hash(path));
         let walk = Walk::new(&self.root, self.prefix_len, self.links, cancel);
         let mut found = walk.read(pool, changed, &is_known)?;
         let has_marker = found.markers.iter().any(|marker| !is_known(&marker.path));
         found.files.retain(|file| !is_known(&file.path) || self.may_have_been_moved(file));
-        found.skipped.retain(|skipped| !self.known.contains(&self.hash_skipped(&skipped.path)));
+        found.skipped.retain(|skipped| !self.known.contains(self.hash_skipped(&skipped.path)));
         self.directories.append(&mut found.read_dirs);
-        self.add_entries(&found);
+        pool.install(|| self.add_entries(&found));
         found.files.sort_by(|a, b| paths::tree_order(&a.path, &b.path));
         found.files.dedup_by(|a, b| a.path == b.path);
         Ok(Changes { files: found.files, skipped: found.skipped, has_marker, is_settled })
     }
 
     fn add_entries(&mut self, scan: &Scan) {
-        let files = scan.files.iter().map(|file| self.hash(&file.path));
-        let states = scan.files.iter().map(|file| self.hash_state(file));
-        let dirs = scan.dirs.iter().map(|dir| self.hash(dir));
-        let markers = scan.markers.iter().map(|marker| self.hash(&marker.path));
-        let skipped = scan.skipped.iter().map(|skipped| self.hash_skipped(&skipped.path));
-        let hashes: Vec<u128> =
-            files.chain(states).chain(dirs).chain(markers).chain(skipped).collect();
-        self.known.extend(hashes);
+        let (mut known, mut states) = (take(&mut self.known), take(&mut self.states));
+        known.add(scan.files.par_iter().map(|file| self.hash(&file.path)));
+        known.add(scan.dirs.par_iter().map(|dir| self.hash(dir)));
+        known.add(scan.markers.par_iter().map(|marker| self.hash(&marker.path)));
+        known.add(scan.skipped.par_iter().map(|skipped| self.hash_skipped(&skipped.path)));
+        states.add(scan.files.par_iter().map(|file| self.hash_state(file)));
+        (self.known, self.states) = (known, states);
     }
 
     /// Adds the files that are uploaded after the scan, in the state that they have then.
     pub(crate) fn add_uploads<'a>(&mut self, paths: impl Iterator<Item = &'a str>) {
-        let hashes: Vec<u128> = paths.map(|path| self.hash_uploaded(path)).collect();
-        self.known.extend(hashes);
+        let mut states = take(&mut self.states);
+        states.values.extend(paths.map(|path| self.hash_uploaded(path)));
+        states.is_sorted = false;
+        self.states = states;
     }
 
     /// Whether a file of a known path may be another one than before.
     fn may_have_been_moved(&self, file: &File) -> bool {
         file.modified != file.changed
-            && !self.known.contains(&self.hash_state(file))
-            && !self.known.contains(&self.hash_uploaded(&file.path))
+            && !self.states.contains(self.hash_state(file))
+            && !self.states.contains(self.hash_uploaded(&file.path))
     }
 
     /// 128 bits with random keys: two paths of a tree never have the same hash in practice, and
     /// an attacker cannot choose names that have.
-    fn hash(&self, path: impl Hash) -> u128 {
-        let [high, low] = self.hashers.each_ref().map(|hasher| hasher.hash_one(&path));
+    fn hash(&self, path: &str) -> u128 {
+        let [high, low] = self.hashers.each_ref().map(|hasher| hasher.hash_one(path));
         u128::from(high) << 64 | u128::from(low)
     }
 
-    fn hash_uploaded(&self, path: &str) -> u128 {
-        self.hash((path, "uploaded"))
+    fn hash_uploaded(&self, path: &str) -> u64 {
+        self.hashers[0].hash_one((path, "uploaded"))
     }
 
-    fn hash_state(&self, file: &File) -> u128 {
-        self.hash((&file.path, file.size, file.modified, file.changed))
+    fn hash_state(&self, file: &File) -> u64 {
+        self.hashers[0].hash_one((&file.path, file.size, file.modified, file.changed))
     }
 
     /// A skipped entry is not the same as a file or directory of its path.
@@ -184,7 +227,7 @@ mod tests {
         fn snapshot(&self) -> Snapshot {
             let root = self.dir.path().canonicalize().unwrap();
             let mut found = scan(&self.pool, &root, 0, Links::Inside, &self.cancel).unwrap();
-            Snapshot::new(0, Links::Inside, &mut found)
+            Snapshot::new(&self.pool, 0, Links::Inside, &mut found)
         }
 
         /// The new files that are found until nothing changes any more.
