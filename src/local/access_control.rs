@@ -80,7 +80,7 @@ impl AccessControl {
         let mode = self.mode & 0o777;
         let allowed = match (&self.acl, is_other_group) {
             (Acl::None, false) => mode,
-            // Another group has the group bits now, and members of the former one have the last bits.
+            // Another group has the group bits now, and members of the old group now count as others.
             (Acl::None, true) => restrict(mode, mode >> 3 & mode & 0o7),
             (acl, false) => match set_acl(file, acl)? {
                 None => return Ok(lost),
@@ -144,19 +144,20 @@ fn set_acl(file: &File, acl: &Acl) -> io::Result<Option<Unpreserved>> {
     unless_refused(Attribute::Acl, acl.set(file))
 }
 
-/// Gives a private file this mode. An ACL that it has from its directory is removed.
+/// Gives a private file this mode. An ACL that it has from its directory is removed. Returns why it has
+/// another mode, if it does.
 ///
 /// # Errors
 /// The file system does not keep modes, and lets more users access the file.
-pub(super) fn set_new_mode(file: &File, mode: FileMode) -> io::Result<()> {
-    set_mode(file, &file.metadata()?, mode.bits()).map(|_| ())
+pub(super) fn set_new_mode(file: &File, mode: FileMode) -> io::Result<Option<Unpreserved>> {
+    set_mode(file, &file.metadata()?, mode.bits())
 }
 
 /// Sets a mode of a file that has the metadata `created`. Returns why it has another mode, if it does.
 fn set_mode(file: &File, created: &Metadata, mode: u32) -> io::Result<Option<Unpreserved>> {
     let mut allowed = mode;
-    if matches!(Acl::of_file(file), Acl::Posix(_)) && Acl::remove(file).is_err() {
-        // The group bits are the mask of the ACL.
+    if matches!(Acl::of_file(file), Acl::Posix(_) | Acl::Unknown) && Acl::remove(file).is_err() {
+        // The group bits are the mask of the ACL, which may exist.
         allowed &= !0o070;
     }
     let current = created.mode() & 0o7777;

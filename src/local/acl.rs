@@ -26,6 +26,7 @@ pub(super) enum Acl {
 mod tag {
     pub(super) const OWNER: u16 = 0x01;
     pub(super) const GROUP: u16 = 0x04;
+    pub(super) const NAMED_GROUP: u16 = 0x08;
     pub(super) const MASK: u16 = 0x10;
     pub(super) const OTHERS: u16 = 0x20;
 }
@@ -56,17 +57,18 @@ impl Acl {
         }
     }
 
-    /// Removes the POSIX ACL of a file. Its mode stays as it is.
+    /// Removes the POSIX ACL of a file, if it has one. Its mode stays as it is.
     pub(super) fn remove(file: &File) -> io::Result<()> {
         imp::remove(file, imp::POSIX)
     }
 
     /// This ACL for a file of another group. The entries for the group and for all others get what both
-    /// had. `None` if that cannot be expressed.
+    /// had, and every named group as well: its members may be in the other group, too. `None` if that
+    /// cannot be expressed.
     pub(super) fn for_other_group(&self) -> Option<Acl> {
         let Acl::Posix(bytes) = self else { return None };
-        let common =
-            self.entries()?.filter(|(tag, _)| is_group_or_others(*tag) || *tag == tag::MASK);
+        let limits = |tag| is_group_or_others(tag) || matches!(tag, tag::NAMED_GROUP | tag::MASK);
+        let common = self.entries()?.filter(|(tag, _)| limits(*tag));
         let common = common.fold(0o7, |common, (_, permissions)| common & permissions);
         let mut bytes = bytes.clone();
         for entry in bytes.get_mut(HEADER_BYTES..)?.chunks_exact_mut(ENTRY_BYTES) {
@@ -169,7 +171,11 @@ mod imp {
     }
 
     pub(super) fn remove(file: &File, attribute: &str) -> io::Result<()> {
-        Ok(fremovexattr(file, attribute)?)
+        match fremovexattr(file, attribute) {
+            // There is none.
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
+            other => Ok(other?),
+        }
     }
 }
 
@@ -225,6 +231,19 @@ mod tests {
         assert_eq!(posix(&old).for_other_group(), Some(posix(&new)));
         for acl in [Acl::None, Acl::Unknown, Acl::Nfs4(vec![1; 100]), Acl::Posix(vec![2, 0])] {
             assert_eq!(acl.for_other_group(), None);
+        }
+    }
+
+    #[test]
+    fn another_group_gets_nothing_that_a_named_group_does_not_have() {
+        // Members of the named group may be members of the other group.
+        for (named, common) in [(0, 0), (4, 4), (7, 5)] {
+            let old = [(tag::OWNER, 7), (tag::GROUP, 7), (tag::NAMED_GROUP, named), (tag::MASK, 7)];
+            let new =
+                [(tag::OWNER, 7), (tag::GROUP, common), (tag::NAMED_GROUP, named), (tag::MASK, 7)];
+            let with =
+                |entries: [_; 4], others| posix(&[&entries[..], &[(tag::OTHERS, others)]].concat());
+            assert_eq!(with(old, 5).for_other_group(), Some(with(new, common)), "{named}");
         }
     }
 

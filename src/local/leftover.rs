@@ -20,7 +20,11 @@ use crate::{
         temporary::{Complete, Temporary},
         times::set_modified,
     },
-    model::{paths, time::Timestamp},
+    model::{
+        attribute::{Attribute, Unpreserved},
+        paths,
+        time::Timestamp,
+    },
 };
 
 /// A leftover temporary file, open for reading.
@@ -57,21 +61,24 @@ impl Leftover {
     ) -> io::Result<Complete> {
         // An error of writing the file in an earlier run is reported now.
         self.file.sync_data()?;
-        self.set_access(access)?;
+        let mut lost = self.set_access(access)?;
         let (state, unkept) = set_modified(&self.file, modified)?;
+        lost.extend(unkept);
         debug_assert!(paths::is_temporary(&self.parent.name));
-        Ok(Complete::new(path, self.parent.name, state.modified, Vec::from_iter(unkept)))
+        Ok(Complete::new(path, self.parent.name, state.modified, lost))
     }
 
     /// Gives it the access control of a new file. It may be that of a file that was to be replaced, or a
-    /// file that was replaced itself.
-    fn set_access(&self, access: &AccessSource) -> io::Result<()> {
+    /// file that was replaced itself. Returns what it does not have of it.
+    fn set_access(&self, access: &AccessSource) -> io::Result<Vec<Unpreserved>> {
         // Whatever the arguments are, this removes the capabilities that a program has.
         fchown(&self.file, None, None)?;
-        if let AccessSource::Mode(mode) = access {
-            return access_control::set_new_mode(&self.file, *mode);
-        }
         let new = Temporary::create(self.parent.clone(), false, 0)?.access_control()?;
-        new.apply_to(&self.file).map(|_| ())
+        let mut lost = new.apply_to(&self.file)?;
+        if let AccessSource::Mode(mode) = access {
+            lost.retain(|one| one.attribute != Attribute::Mode);
+            lost.extend(access_control::set_new_mode(&self.file, *mode)?);
+        }
+        Ok(lost)
     }
 }

@@ -184,8 +184,8 @@ impl Temporary {
         match access {
             AccessSource::Directory => Ok((None, Vec::new())),
             AccessSource::Mode(mode) => {
-                access_control::set_new_mode(&self.file, *mode)?;
-                Ok((None, Vec::new()))
+                let lost = access_control::set_new_mode(&self.file, *mode)?;
+                Ok((None, Vec::from_iter(lost)))
             }
             AccessSource::Replaced => {
                 let replaced = AccessControl::of_entry(&self.parent.dir, &self.parent.name)?;
@@ -198,8 +198,7 @@ impl Temporary {
                     AccessControl::of_entry(&parent.dir, &parent.name).ok()
                 };
                 let Some(target) = target() else {
-                    let reason =
-                        "those of the link's target are unknown, so only the owner has access";
+                    let reason = "the permissions of the link's target are unknown, so only the owner has access";
                     let lost =
                         Unpreserved { attribute: Attribute::Mode, reason: reason.to_owned() };
                     return Ok((None, vec![lost]));

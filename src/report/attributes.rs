@@ -59,10 +59,10 @@ impl fmt::Display for UnpreservedAttribute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.attribute {
             Attribute::Time => "the modification time of the object",
-            Attribute::Mode => "the permissions of the replaced file",
-            Attribute::Owner => "the owner of the replaced file",
-            Attribute::Group => "the group of the replaced file",
-            Attribute::Acl => "the ACL of the replaced file",
+            Attribute::Mode => "the wanted permissions",
+            Attribute::Owner => "the wanted owner",
+            Attribute::Group => "the wanted group",
+            Attribute::Acl => "the wanted ACL",
         };
         let (files, word) = (self.files, if self.files == 1 { "file does" } else { "files do" });
         write!(f, "{files} restored {word} not have {what} (")?;
@@ -103,7 +103,7 @@ mod tests {
              a record only with --checksum",
             "1 restored file does not have the modification time of the object (a): not supported; \
              later runs compare the contents of such files, without a record only with --checksum",
-            "1 restored file does not have the permissions of the replaced file (b): not permitted",
+            "1 restored file does not have the wanted permissions (b): not permitted",
         ];
         assert_eq!(texts, expected);
     }

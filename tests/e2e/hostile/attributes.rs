@@ -14,7 +14,7 @@ fn put(world: &World, key: &str, object: Object) {
 }
 
 /// Restores into `dst` while the kernel refuses a system call with an error. `None` without strace.
-fn restore_with(world: &World, inject: &str, options: &str) -> Option<Run> {
+pub(super) fn restore_with(world: &World, inject: &str, options: &str) -> Option<Run> {
     if Command::new("strace").arg("-V").output().is_err() {
         println!("skipped: strace is missing");
         return None;
@@ -104,10 +104,23 @@ fn file_is_restored_without_a_mode_that_is_refused() {
     let Some(done) = restore_with(&world, "fchmod:error=EPERM", "") else { return };
     assert_eq!(done.code, 0, "{done:?}");
     done.assert_says(
-        "warning: 1 restored file does not have the permissions of the replaced file (a): \
+        "warning: 1 restored file does not have the wanted permissions (a): \
          Operation not permitted",
     );
     assert_eq!(files(&world.path("dst"))["a"], b"content");
+    // The same for the mode that new files are to have.
+    for error in ["EPERM", "EOPNOTSUPP"] {
+        world.store().put("new", b"content");
+        let inject = format!("fchmod:error={error}");
+        let Some(done) = restore_with(&world, &inject, "--file-mode 0640") else { return };
+        assert_eq!(done.code, 0, "{done:?}");
+        done.assert_says("warning: 1 restored file does not have the wanted permissions (new): ");
+        std::fs::remove_file(world.path("dst/new")).unwrap();
+    }
+    world.write("dst/.s3keep-0123456789abcdef.part", "content");
+    let Some(done) = restore_with(&world, "fchmod:error=EPERM", "--file-mode 0666") else { return };
+    done.assert_says("1 reused");
+    done.assert_says("warning: 1 restored file does not have the wanted permissions (new): ");
 }
 
 #[test]

@@ -14,7 +14,10 @@ use rustix::{
 };
 
 use crate::{
-    hostile::permissions::{UNPRIVILEGED_ID, Unprivileged},
+    hostile::{
+        attributes::restore_with,
+        permissions::{UNPRIVILEGED_ID, Unprivileged},
+    },
     support::{Run, World, run, store::Fault},
 };
 
@@ -215,11 +218,11 @@ fn owner_and_group_that_cannot_be_kept_are_reported_and_no_one_gains_access() {
         assert_eq!(found, (UNPRIVILEGED_ID, UNPRIVILEGED_ID, new), "{name}");
     }
     let attributes = ["owner", "group", "permissions"];
-    let text = |what| format!("restored files do not have the {what} of the replaced file");
+    let text = |what| format!("restored files do not have the wanted {what}");
     for text in attributes.map(text) {
         assert_eq!(done.stderr.matches(&text).count(), 1, "one warning for all: {done:#?}");
     }
-    done.assert_says("warning: 6 restored files do not have the owner of the replaced file (");
+    done.assert_says("warning: 6 restored files do not have the wanted owner (");
     done.assert_says("\"attribute\":\"group\",\"files\":6");
 
     // Of an ACL, the entries for other users remain. Those for the group of the file and for all others
@@ -232,8 +235,7 @@ fn owner_and_group_that_cannot_be_kept_are_reported_and_no_one_gains_access() {
     }
     let done = user.expect(0, "restore BUCKET tree --yes");
     for attribute in ["owner", "group", "ACL"] {
-        let what =
-            format!("warning: 1 restored file does not have the {attribute} of the replaced file");
+        let what = format!("warning: 1 restored file does not have the wanted {attribute}");
         done.assert_says(&what);
     }
     assert_eq!(read_acl(&path), Some(acl(6, 6, 4, 6, 4)));
@@ -338,13 +340,40 @@ fn reused_leftover_has_the_permissions_of_a_new_file() {
         for old in [0o600, 0o666, 0o644, 0o6755] {
             let world = World::in_process();
             world.write("tree/.s3keep-0123456789abcdef.part", "object");
-            set_mode(&world.path("tree/.s3keep-0123456789abcdef.part"), old);
+            let leftover = world.path("tree/.s3keep-0123456789abcdef.part");
+            let group = fs::metadata(&leftover).unwrap().gid();
+            if rustix::process::geteuid().is_root() {
+                chown(&leftover, None, Some(OTHER_ID)).unwrap();
+            }
+            set_mode(&leftover, old);
             world.store().put("new", b"object");
             let line = format!("restore BUCKET tree --yes{option}");
             expect_with_umask(&world, umask, &line).assert_says("1 reused");
             assert_eq!(world.store().count("GetObject"), 0);
-            assert_eq!(mode(&world.path("tree/new")), expected, "{line}, {umask}, {old:o}");
+            let new = fs::metadata(world.path("tree/new")).unwrap();
+            let found = (new.gid(), new.mode() & 0o7777);
+            assert_eq!(found, (group, expected), "{line}, {umask}, {old:o}");
         }
+    }
+}
+
+#[test]
+fn file_whose_acl_cannot_be_read_grants_nothing_to_users_of_an_acl() {
+    for (inject, expected) in [("fgetxattr", 0o640), ("fgetxattr,fremovexattr", 0o600)] {
+        let world = World::in_process();
+        world.store().put("new", b"object");
+        world.write("dst/other", "other");
+        world.store().put("other", b"other");
+        if !set_acl(&world.path("dst"), DEFAULT_ACL, &acl(7, 7, 7, 7, 5)) {
+            return;
+        }
+        let inject = format!("{inject}:error=EIO");
+        let Some(done) = restore_with(&world, &inject, "--file-mode 0640") else { return };
+        assert_eq!(done.code, 0, "{done:#?}");
+        let path = world.path("dst/new");
+        assert_eq!(mode(&path), expected, "{inject}");
+        let is_warned = done.stderr.contains("does not have the wanted permissions (new)");
+        assert_eq!((read_acl(&path).is_some(), is_warned), (expected == 0o600, expected == 0o600));
     }
 }
 
