@@ -16,6 +16,12 @@ pub(crate) fn is_inconclusive(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| !conclusive.contains(&errno))
 }
 
+/// Whether an error says that the disk is full, or the user's share of it.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    let full = [Errno::NOSPC, Errno::DQUOT];
+    Errno::from_io_error(error).is_some_and(|errno| full.contains(&errno))
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
     use std::{fs::File, io, num::NonZeroU64, ops::Range};
@@ -53,10 +59,14 @@ mod imp {
         }
     }
 
-    /// Exchanges the names of two entries of `dir` in one step. `false` if that fails for any reason;
-    /// nothing was changed then.
-    pub(crate) fn exchange(dir: &Dir, a: &str, b: &str) -> bool {
-        renameat_with(dir, a, dir, b, RenameFlags::EXCHANGE).is_ok()
+    /// Exchanges the names of two entries of `dir` in one step. `false` if the file system does not
+    /// support this; nothing was changed then.
+    pub(crate) fn exchange(dir: &Dir, a: &str, b: &str) -> io::Result<bool> {
+        match renameat_with(dir, a, dir, b, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Starts writing a range of a file to disk, so that less is left for the flush at the end.
@@ -91,8 +101,8 @@ mod imp {
         Ok(false)
     }
 
-    pub(crate) fn exchange(_: &Dir, _: &str, _: &str) -> bool {
-        false
+    pub(crate) fn exchange(_: &Dir, _: &str, _: &str) -> io::Result<bool> {
+        Ok(false)
     }
 
     pub(crate) fn start_writeback(_: &File, _: Range<u64>) {}

@@ -11,9 +11,13 @@
 //! A program that opened the file before may still write to it; this is not detected. Where the file
 //! system or the kernel cannot exchange names, only the first check is made.
 //!
-//! A run that is killed between 2 and 4 leaves the old entry behind as a temporary file.
+//! A run that is killed between 2 and 4 leaves the old entry behind as a temporary file. A changed file
+//! that cannot be put back gets an ordinary name, because the next restore removes temporary files.
 
 use std::io;
+
+use cap_std::fs::MetadataExt as _;
+use rustix::io::Errno;
 
 use crate::{
     error::Cause,
@@ -24,8 +28,16 @@ use crate::{
         parent::Parent,
         platform,
     },
-    model::paths,
+    model::{escape::Escaped, paths},
 };
+
+/// The file that replaces an entry, to recognize it under another name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct NewFile {
+    state: Option<Expected>,
+    device: u64,
+    inode: u64,
+}
 
 /// The entry that a path must have to be replaced.
 #[derive(Clone, Copy)]
@@ -54,18 +66,15 @@ impl Parent {
         let aside = paths::temporary();
         match platform::rename_if_absent(&self.dir, &self.name, &aside) {
             Ok(true) => self.finish_removal(&aside, expected),
-            // Removing the file reports what is wrong.
-            Ok(false) | Err(_) => Ok(self.dir.remove_file(&self.name)?),
+            Ok(false) => Ok(self.dir.remove_file(&self.name)?),
+            // The directory may have no space for a longer name.
+            Err(error) if platform::is_full(&error) => Ok(self.dir.remove_file(&self.name)?),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Returns the state of the temporary file if it was exchanged with the old entry, which has its
-    /// name then.
-    fn put_in_place(
-        &self,
-        temporary: &str,
-        old: Replaceable,
-    ) -> Result<Option<Option<Expected>>, Cause> {
+    /// Returns the temporary file if it was exchanged with the old entry, which has its name then.
+    fn put_in_place(&self, temporary: &str, old: Replaceable) -> Result<Option<NewFile>, Cause> {
         if old.expected == Expected::Nothing
             && platform::rename_if_absent(&self.dir, temporary, &self.name)?
         {
@@ -73,37 +82,57 @@ impl Parent {
         }
         self.check(&self.name, old)?;
         if old.expected != Expected::Nothing {
-            let new = self.state(temporary)?;
-            if platform::exchange(&self.dir, temporary, &self.name) {
-                return Ok(Some(new));
+            let new = self.new_file(temporary)?.ok_or(Errno::NOENT).map_err(io::Error::from)?;
+            match platform::exchange(&self.dir, temporary, &self.name) {
+                Ok(true) => return Ok(Some(new)),
+                Ok(false) => {}
+                // The temporary file is removed, so it must still be the new one. Some servers report
+                // an error and do what was asked.
+                Err(error) => {
+                    let is_unchanged =
+                        self.new_file(temporary).is_ok_and(|found| found == Some(new));
+                    return if is_unchanged { Err(error.into()) } else { Ok(Some(new)) };
+                }
             }
         }
         self.dir.rename(temporary, &self.dir, &self.name)?;
         Ok(None)
     }
 
-    /// Removes the old entry after an exchange, or puts it back if it has changed. `new` is the state of
-    /// the file that has its place.
-    fn finish_exchange(
-        &self,
-        aside: &str,
-        old: Replaceable,
-        new: Option<Expected>,
-    ) -> Result<(), Cause> {
-        let Err(changed) = self.check(aside, old) else { return Ok(self.dir.remove_file(aside)?) };
+    /// Removes the old entry after an exchange, or puts it back if it has changed. `new` is the file that
+    /// has its place.
+    fn finish_exchange(&self, aside: &str, old: Replaceable, new: NewFile) -> Result<(), Cause> {
+        let Err(changed) = self.check(aside, old) else { return self.remove_replaced(aside) };
         if matches!(self.state(aside), Ok(Some(Expected::Nothing))) {
             // The file system does not know exchanges, and has replaced the old entry.
             return Ok(());
         }
-        if platform::exchange(&self.dir, aside, &self.name) {
-            if self.state(aside).is_ok_and(|state| state != new) {
-                // Another program has just replaced the new file. Its file is the latest.
-                platform::exchange(&self.dir, aside, &self.name);
-            }
-            let _ = self.dir.remove_file(aside);
-            return Err(changed);
+        let exchange = || matches!(platform::exchange(&self.dir, aside, &self.name), Ok(true));
+        if !exchange() {
+            return self.put_back(aside, changed);
         }
-        self.put_back(aside, changed)
+        let can_be_removed = match self.new_file(aside) {
+            Ok(Some(found)) if found == new => true,
+            // Another program has just replaced the new file. Its file is the latest.
+            Ok(Some(found)) if found.state != new.state => exchange(),
+            _ => false,
+        };
+        if !can_be_removed {
+            return self.save(aside, changed);
+        }
+        let _ = self.dir.remove_file(aside);
+        Err(changed)
+    }
+
+    /// Removes an entry that was replaced.
+    fn remove_replaced(&self, aside: &str) -> Result<(), Cause> {
+        self.dir.remove_file(aside).map_err(|error| {
+            let text = format!(
+                "the new file is in place, but the old one, which is now named {aside}, cannot be \
+                 removed: {error}"
+            );
+            io::Error::new(error.kind(), text).into()
+        })
     }
 
     /// Removes the old entry, which was renamed, or puts it back if it has changed.
@@ -118,11 +147,26 @@ impl Parent {
     fn put_back(&self, aside: &str, cause: Cause) -> Result<(), Cause> {
         match platform::rename_if_absent(&self.dir, aside, &self.name) {
             Ok(true) => Err(cause),
-            Ok(false) | Err(_) => {
-                let text = format!("{cause}; it cannot be put back, and is now named {aside}");
-                Err(io::Error::other(text).into())
-            }
+            Ok(false) | Err(_) => self.save(aside, cause),
         }
+    }
+
+    /// Gives an entry that cannot be put back because of `cause` an ordinary name.
+    fn save(&self, aside: &str, cause: Cause) -> Result<(), Cause> {
+        let saved = paths::saved(&self.name);
+        let text = match self.dir.rename(aside, &self.dir, &saved) {
+            Ok(()) => format!(
+                "{cause}; the changed file cannot be put back, and is now named {} in the same \
+                 directory",
+                Escaped(&saved)
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(cause),
+            Err(error) => format!(
+                "{cause}; the changed file cannot be put back, and is now named {aside} in the same \
+                 directory ({error}); rename it, because the next restore removes it otherwise"
+            ),
+        };
+        Err(io::Error::other(text).into())
     }
 
     fn check(&self, name: &str, old: Replaceable) -> Result<(), Cause> {
@@ -151,6 +195,13 @@ impl Parent {
     /// The state of an entry. `None` if it is neither a file nor a link.
     fn state(&self, name: &str) -> io::Result<Option<Expected>> {
         self.metadata(name)?.map_or(Ok(Some(Expected::Nothing)), |metadata| state_of(&metadata))
+    }
+
+    /// The file of this name, if it exists.
+    fn new_file(&self, name: &str) -> io::Result<Option<NewFile>> {
+        let Some(metadata) = self.metadata(name)? else { return Ok(None) };
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        Ok(Some(NewFile { state: state_of(&metadata)?, device, inode }))
     }
 
     /// The metadata of an entry, if it exists.
@@ -299,7 +350,7 @@ mod tests {
     fn replaced_file_is_gone_on_a_file_system_that_ignores_exchanges() {
         let place = Place::new();
         let old = Replaceable { expected: place.expected(), access: None };
-        let new = place.parent.state(TEMPORARY).unwrap();
+        let new = place.parent.new_file(TEMPORARY).unwrap().unwrap();
         fs::rename(place.path(TEMPORARY), place.path("a")).unwrap();
         place.parent.finish_exchange(TEMPORARY, old, new).unwrap();
         place.assert_files(&[("a", "new content")]);
@@ -330,7 +381,39 @@ mod tests {
         fs::write(place.path(TEMPORARY), "edited").unwrap();
         fs::write(place.path("a"), "another one").unwrap();
         let error = place.parent.finish_removal(TEMPORARY, expected).unwrap_err();
-        assert!(error.to_string().contains(TEMPORARY), "{error}");
-        place.assert_files(&[(TEMPORARY, "edited"), ("a", "another one")]);
+        // The next restore removes files that have the name of a temporary file.
+        assert!(!place.path(TEMPORARY).exists());
+        let names = fs::read_dir(place.dir.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let saved = names.into_iter().find(|name| name.starts_with("a.s3keep-saved-")).unwrap();
+        assert!(error.to_string().contains(&format!("is now named {saved} in")), "{error}");
+        place.assert_files(&[("a", "another one"), (&saved, "edited")]);
+    }
+
+    #[test]
+    fn file_that_may_not_be_the_new_one_is_not_removed() {
+        let place = Place::new();
+        let old = Replaceable { expected: place.expected(), access: None };
+        let Some(new) = place.parent.put_in_place(TEMPORARY, old).unwrap() else {
+            return println!("skipped: the file system cannot exchange names");
+        };
+        fs::write(place.path(TEMPORARY), "edited").unwrap();
+        // Another program replaces the new file by one of the same size and time.
+        let modified = fs::metadata(place.path("a")).unwrap().modified().unwrap();
+        fs::write(place.path("other"), "NEW CONTENT").unwrap();
+        fs::File::open(place.path("other")).unwrap().set_modified(modified).unwrap();
+        fs::rename(place.path("other"), place.path("a")).unwrap();
+        let error = place.parent.finish_exchange(TEMPORARY, old, new).unwrap_err();
+        let text = error.to_string();
+        let saved = text.split(' ').find(|word| word.starts_with("a.s3keep-saved-")).unwrap();
+        place.assert_files(&[("a", "edited"), (saved, "NEW CONTENT")]);
+    }
+
+    #[test]
+    fn new_file_is_named_as_in_place_if_the_old_one_cannot_be_removed() {
+        let place = Place::new();
+        fs::create_dir(place.path("dir")).unwrap();
+        let error = place.parent.remove_replaced("dir").unwrap_err();
+        assert!(error.to_string().starts_with("the new file is in place"), "{error}");
     }
 }

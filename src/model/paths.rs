@@ -113,6 +113,7 @@ pub(crate) fn is_under(path: &str, dir: &str) -> bool {
 const RESERVED_START: &str = ".s3keep-";
 const TEMPORARY_END: &str = ".part";
 const MARKER_END: &str = ".restore";
+const SAVED_MIDDLE: &str = ".s3keep-saved-";
 
 /// A new random name for the temporary file of a download.
 pub(crate) fn temporary() -> String {
@@ -122,6 +123,14 @@ pub(crate) fn temporary() -> String {
 /// Whether `name` has exactly the form that [`temporary`] produces.
 pub(crate) fn is_temporary(name: &str) -> bool {
     is_reserved(name, TEMPORARY_END)
+}
+
+/// A new random name for a changed file that cannot keep the name `name`. It is an ordinary name.
+pub(crate) fn saved(name: &str) -> String {
+    let end = format!("{SAVED_MIDDLE}{:016x}", fastrand::u64(..));
+    let max_len = MAX_SEGMENT_BYTES - end.len();
+    let len = (0..=max_len).rev().find(|len| name.is_char_boundary(*len)).unwrap_or(0);
+    format!("{}{end}", &name[..len])
 }
 
 /// A new random name for the marker of a restore.
@@ -183,6 +192,17 @@ mod tests {
         assert_eq!(check(&long, 1), Ok(()));
         assert_eq!(check(&long, 2), Err(InvalidName::TooLong));
         assert!(is_temporary(&temporary()) && is_marker(&marker()));
+    }
+
+    #[test]
+    fn name_of_a_saved_file_is_ordinary() {
+        for name in ["a", &"s".repeat(255), &"\u{1f600}".repeat(63), &temporary(), &marker()] {
+            let saved = saved(name);
+            assert_eq!(check(&saved, 0), Ok(()), "{saved}");
+            assert!(name.chars().take(20).eq(saved.chars().take(20)) || name == "a", "{saved}");
+        }
+        assert!(saved("a").starts_with("a.s3keep-saved-"));
+        assert_ne!(saved("a"), saved("a"));
     }
 
     #[test]

@@ -135,3 +135,26 @@ fn failing_disk_is_not_a_refusal() {
         assert_eq!(files(&world.path("dst"))["a"], b"old");
     }
 }
+
+#[test]
+fn failed_rename_is_not_replaced_by_one_that_checks_less() {
+    for (error, is_deleted) in [("EIO", false), ("ENOSPC", true), ("EDQUOT", true)] {
+        let world = World::in_process();
+        world.store().put("a", b"content");
+        world.write("dst/a", "old");
+        let Some(done) = restore_with(&world, &format!("renameat2:error={error}"), "") else {
+            return;
+        };
+        assert_eq!(done.code, 2, "{error}: {done:?}");
+        done.assert_says("download a: ");
+        assert_eq!(files(&world.path("dst"))["a"], b"old");
+        // Deleting works on a full disk.
+        world.store().put("a", b"old");
+        world.write("dst/gone", "gone");
+        let inject = format!("renameat2:error={error}");
+        let Some(done) = restore_with(&world, &inject, "--allow-unrelated") else { return };
+        assert_eq!(done.code, if is_deleted { 0 } else { 2 }, "{error}: {done:?}");
+        assert_eq!(world.path("dst/gone").exists(), !is_deleted, "{error}");
+        assert!(files(&world.path("dst")).keys().all(|path| !path.ends_with(".part")));
+    }
+}
