@@ -39,8 +39,8 @@ pub(super) struct Checked {
     pub start: usize,
     /// Where they end.
     pub end: usize,
-    /// The directory does not keep modification times.
-    pub has_no_times: bool,
+    /// The directory keeps modification times.
+    pub keeps_times: bool,
 }
 
 /// Checks everything around the entries. An error says why the file cannot be used.
@@ -63,8 +63,8 @@ pub(super) fn check(bytes: &[u8], scope: &[u8]) -> Result<Checked, &'static str>
     if reader.take(len).ok_or(damaged)? != scope {
         return Err("it belongs to another directory or bucket");
     }
-    let has_no_times = *reader.take(1).and_then(<[u8]>::first).ok_or(damaged)? != 0;
-    Ok(Checked { start: reader.position, end, has_no_times })
+    let keeps_times = *reader.take(1).and_then(<[u8]>::first).ok_or(damaged)? == 0;
+    Ok(Checked { start: reader.position, end, keeps_times })
 }
 
 fn checksum(bytes: &[u8]) -> Vec<u8> {
@@ -204,12 +204,12 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(scope: &[u8], has_no_times: bool) -> Encoder {
+    pub(super) fn new(scope: &[u8], keeps_times: bool) -> Encoder {
         let mut bytes = MAGIC.to_vec();
         bytes.push(VERSION);
         let mut encoder = Encoder { bytes, last_path: String::new(), last_changed: 0 };
         encoder.block(scope);
-        encoder.bytes.push(u8::from(has_no_times));
+        encoder.bytes.push(u8::from(!keeps_times));
         encoder
     }
 
@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn encoded(entries: &[Recorded]) -> Vec<u8> {
-        let mut encoder = Encoder::new(b"scope", false);
+        let mut encoder = Encoder::new(b"scope", true);
         entries.iter().for_each(|entry| encoder.add_entry(entry));
         encoder.finish()
     }

@@ -25,10 +25,10 @@ pub(crate) struct Record {
     /// For each entry up to the cursor, whether the run keeps it.
     kept: Vec<bool>,
     learned: Vec<Recorded>,
-    /// A restore found that the directory does not keep modification times.
-    has_no_times: bool,
+    /// The directory keeps modification times, unless a restore found that it does not.
+    keeps_times: bool,
     /// What the file says about that.
-    had_no_times: bool,
+    kept_times: bool,
     /// There is an entry for the path that was compared last.
     is_at_entry: bool,
     /// The file exists, and cannot be used.
@@ -47,9 +47,9 @@ impl Record {
         let why = match location.read() {
             Ok(None) => return (Record::empty(), None),
             Ok(Some(bytes)) => match format::check(&bytes, scope.as_bytes()) {
-                Ok(Checked { start, end, has_no_times }) => {
+                Ok(Checked { start, end, keeps_times }) => {
                     let record = Record::new(bytes, start, end);
-                    return (Record { has_no_times, had_no_times: has_no_times, ..record }, None);
+                    return (Record { keeps_times, kept_times: keeps_times, ..record }, None);
                 }
                 Err(why) => why.to_owned(),
             },
@@ -70,8 +70,8 @@ impl Record {
             cursor: Some(Cursor::new(start, end)),
             kept: Vec::new(),
             learned: Vec::new(),
-            has_no_times: false,
-            had_no_times: false,
+            keeps_times: true,
+            kept_times: true,
             is_at_entry: false,
             is_unusable: false,
         };
@@ -83,7 +83,7 @@ impl Record {
     /// order.
     pub(crate) fn compare(&mut self, file: &File, object: &Object, ignore_ctime: bool) -> Known {
         match self.compare_entry(file, object, ignore_ctime) {
-            Known::Nothing | Known::Changed if self.has_no_times => Known::WithoutTimes,
+            Known::Nothing | Known::Changed if !self.keeps_times => Known::WithoutTimes,
             known => known,
         }
     }
@@ -118,7 +118,7 @@ impl Record {
 
     /// Says whether the directory keeps the modification times that restored files get.
     pub(crate) fn set_keeps_times(&mut self, keeps_times: bool) {
-        self.has_no_times = !keeps_times;
+        self.keeps_times = keeps_times;
     }
 
     fn advance(&mut self) {
@@ -137,7 +137,7 @@ impl Record {
         }
         let is_same = self.kept.iter().all(|kept| *kept)
             && self.learned.is_empty()
-            && self.has_no_times == self.had_no_times;
+            && self.keeps_times == self.kept_times;
         if is_same && !self.is_unusable {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Record {
         self.learned.dedup_by(|a, b| a.path == b.path);
         let learned = mem::take(&mut self.learned);
         let mut learned = learned.iter().peekable();
-        let mut encoder = Encoder::new(scope.as_bytes(), self.has_no_times);
+        let mut encoder = Encoder::new(scope.as_bytes(), self.keeps_times);
         let mut cursor = Cursor::new(self.start, self.end);
         for kept in &self.kept {
             if !cursor.advance(&self.bytes) {
