@@ -29,6 +29,9 @@ impl Attribute {
     }
 }
 
+/// The reason for a modification time that was set, and that another one replaced later.
+pub(crate) const TIME_CHANGED_LATER: &str = "it changed when the file was closed or renamed";
+
 /// An attribute that a restored file does not have, and why. Its content is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unpreserved {

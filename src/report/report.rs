@@ -6,7 +6,7 @@ use crate::{
     cancel::Cancel,
     error::Error,
     model::{
-        attribute::{Attribute, Unpreserved},
+        attribute::{Attribute, TIME_CHANGED_LATER, Unpreserved},
         count::Count,
         direction::Direction,
         skip::Skipped,
@@ -117,10 +117,18 @@ impl Report {
 
     /// Whether the directory keeps the modification times of restored files. `None` if the run does not
     /// show it: only one that restored everything shows that no file is without its time.
+    ///
+    /// A program may change a file right after its rename. So a time that changed later counts only if
+    /// most files have lost theirs that way.
     pub(crate) fn shows_that_times_are_kept(&self) -> Option<bool> {
-        let is_time = |one: &UnpreservedAttribute| one.attribute == Attribute::Time;
-        if self.unpreserved.iter().any(is_time) {
-            return Some(false);
+        let is_time = |one: &&UnpreservedAttribute| one.attribute == Attribute::Time;
+        let mut lost = self.unpreserved.iter().filter(is_time).peekable();
+        if lost.peek().is_some() {
+            let is_of_directory = |one: &UnpreservedAttribute| {
+                one.reason != TIME_CHANGED_LATER
+                    || one.files.saturating_mul(2) > self.transferred.entries
+            };
+            return lost.any(is_of_directory).then_some(false);
         }
         let restored_all = self.direction == Direction::Restore
             && self.transferred.entries > 0
@@ -164,6 +172,24 @@ mod tests {
         error::{Cause, Refusal},
         model::skip::SkipReason,
     };
+
+    #[test]
+    fn one_time_that_changed_later_does_not_show_that_the_directory_keeps_none() {
+        for (reason, files, shown) in [
+            (TIME_CHANGED_LATER, 0, Some(true)),
+            (TIME_CHANGED_LATER, 1, None),
+            (TIME_CHANGED_LATER, 5, None),
+            (TIME_CHANGED_LATER, 6, Some(false)),
+            (TIME_CHANGED_LATER, 10, Some(false)),
+            ("the file system does not keep it", 1, Some(false)),
+        ] {
+            let mut report = Report::new(Direction::Restore, Count::default(), Vec::new());
+            (0..10).for_each(|_| report.transferred.add(1));
+            let lost = Unpreserved { attribute: Attribute::Time, reason: reason.to_owned() };
+            (0..files).for_each(|_| report.note_unpreserved("a", std::slice::from_ref(&lost)));
+            assert_eq!(report.shows_that_times_are_kept(), shown, "{reason}, {files}");
+        }
+    }
 
     #[test]
     fn exit_code_reflects_the_worst_outcome() {

@@ -4,7 +4,11 @@ use std::time::SystemTime;
 
 use crate::{
     local::{self, ParentCache, Prepared},
-    model::{attribute::Unpreserved, etag::ETag, time::Timestamp},
+    model::{
+        attribute::{TIME_CHANGED_LATER, Unpreserved},
+        etag::ETag,
+        time::Timestamp,
+    },
     plan::Transfer,
     record::{Recorded, RecordedState},
     transfer::context::RunContext,
@@ -57,6 +61,7 @@ pub(super) fn downloaded(
         let (path, etag) = (object.path.clone(), object.etag.clone());
         context.facts.add(Recorded { path, state, etag });
     }
-    (!local::is_kept(object.modified, state.modified))
-        .then(|| local::unkept("it changed when the file was closed or renamed"))
+    // A file of another size was changed by a program.
+    let is_kept = local::is_kept(object.modified, state.modified);
+    (state.size == object.size && !is_kept).then(|| local::unkept(TIME_CHANGED_LATER))
 }
