@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
+use cap_fs_ext::{FollowSymlinks, MetadataExt, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::{
     ambient_authority,
     fs::{Dir, OpenOptions},
@@ -25,6 +25,7 @@ use rustix::{
 use crate::{
     error::{Error, Result},
     local::{file_state::FileState, flush::WrittenFileSystems},
+    model::paths,
 };
 
 /// How often opening a file is retried while another process holds a lease on it. A file server
@@ -103,6 +104,14 @@ impl Root {
     pub(crate) fn free_space(&self) -> Option<u64> {
         let state = fstatvfs(&self.dir).ok().filter(|state| state.f_blocks > 0)?;
         Some(state.f_bavail.saturating_mul(state.f_frsize))
+    }
+
+    /// Whether a new file of this path would be on the file system of the root. `true` if that is not
+    /// known.
+    pub(crate) fn is_on_its_file_system(&self, path: &str) -> bool {
+        let Ok(root) = self.dir.dir_metadata() else { return true };
+        let existing = paths::above(path).rev().find_map(|dir| self.dir.symlink_metadata(dir).ok());
+        existing.is_none_or(|dir| dir.dev() == root.dev())
     }
 
     /// Flushes everything that was written below the root to disk. After a failure, every later

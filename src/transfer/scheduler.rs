@@ -6,12 +6,13 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashSet, VecDeque},
     mem,
+    path::Path,
     sync::atomic::Ordering,
 };
 
 use crate::{
     error::{Cause, Error, Result},
-    model::{count::Count, direction::Direction},
+    model::{count::Count, direction::Direction, escape::Escaped},
     plan::Transfer,
     report::{Event, Progress, Report},
     s3::parts::is_large,
@@ -68,12 +69,15 @@ pub(super) struct Scheduler<'a, H> {
     total: Count,
     /// The transfers that were not started yet.
     waiting: VecDeque<Transfer>,
-    /// Downloads that may not fit on the disk. They may be mostly zeros, so each is tried alone, once all
-    /// others are done: it cannot take the space of others then.
+    /// Downloads that may not fit on the disk. One that fits by now is started once no other transfer
+    /// waits. The others may be mostly zeros, so each is tried alone, once everything before it is done:
+    /// it cannot take the space of others then.
     deferred: VecDeque<Transfer>,
     /// The free space of the disk when it was last asked for, minus everything that was started then or
     /// later. Some file systems take long to answer.
     free_space: u64,
+    /// Something ended since the free space was last asked for.
+    may_have_more_space: bool,
     has_warned_of_space: bool,
     /// The paths of the corrupt downloads that were queued a second time.
     repeated: HashSet<String>,
@@ -121,6 +125,7 @@ impl<'a, H> Scheduler<'a, H> {
             waiting: transfers.into(),
             deferred: VecDeque::new(),
             free_space: 0,
+            may_have_more_space: true,
             has_warned_of_space: false,
             repeated: HashSet::new(),
             large: BTreeMap::new(),
@@ -174,24 +179,26 @@ impl<'a, H> Scheduler<'a, H> {
         Some(job)
     }
 
-    /// Whether there is disk space for a download of `size` bytes beside those that were started.
-    fn fits(&mut self, size: u64) -> bool {
+    /// Whether there is disk space for a transfer beside those that were started.
+    fn fits(&mut self, transfer: &Transfer) -> bool {
+        let size = transfer.size(self.direction);
         if self.direction == Direction::Backup || size < MIN_CHECKED_SIZE {
             return true;
         }
-        if self.free_space < size {
+        if self.free_space < size && mem::take(&mut self.may_have_more_space) {
             let large = self.large.values().map(LargeTransfer::bytes_not_started);
             let needed = large.fold(self.bytes_in_flight, u64::saturating_add);
             let free = self.context.root.free_space();
             self.free_space = free.map_or(u64::MAX, |free| free.saturating_sub(needed));
         }
-        size <= self.free_space
+        // The space of a file system that is mounted below the root is not known.
+        size <= self.free_space || !self.context.root.is_on_its_file_system(transfer.path())
     }
 
     /// The next transfer to start. Downloads that may not fit on the disk are deferred.
     fn next_transfer(&mut self) -> Option<Transfer> {
         while let Some(transfer) = self.waiting.pop_front() {
-            if self.fits(transfer.size(self.direction)) {
+            if self.fits(&transfer) {
                 return Some(transfer);
             }
             self.deferred.push_back(transfer);
@@ -202,23 +209,20 @@ impl<'a, H> Scheduler<'a, H> {
     /// A deferred download, if there is space for it now, or nothing else is left to do.
     fn next_deferred(&mut self) -> Option<Transfer> {
         let is_idle = self.in_flight == 0 && self.publishing == 0;
-        let size = self.deferred.front()?.size(self.direction);
-        if self.fits(size) {
-            return self.deferred.pop_front();
+        let next = self.deferred.pop_front()?;
+        if self.fits(&next) {
+            return Some(next);
         }
         if !is_idle {
+            self.deferred.push_front(next);
             return None;
         }
         if !self.has_warned_of_space {
             self.has_warned_of_space = true;
-            let (count, dir) = (self.deferred.len(), self.context.config.dir.display());
-            let text = format!(
-                "{count} downloads may not fit into the free space of {dir}; they are tried one by one, \
-                 because zeros take no space"
-            );
+            let text = warning_of_space(self.deferred.len() + 1, &self.context.config.dir);
             (self.on_event)(Event::Warning(&text));
         }
-        self.deferred.pop_front()
+        Some(next)
     }
 
     fn start_large(&mut self, transfer: Transfer) -> Job<H> {
@@ -335,6 +339,20 @@ impl<'a, H> Scheduler<'a, H> {
     }
 }
 
+/// The warning that so many downloads may not fit on the disk.
+fn warning_of_space(count: usize, dir: &Path) -> String {
+    let dir = dir.display().to_string();
+    let space = format!("may not fit into the free space of {}", Escaped(&dir));
+    if count == 1 {
+        format!("1 download {space}; it is tried last, because zeros take no space")
+    } else {
+        format!(
+            "{count} downloads {space}; they are tried last, each when the one before is done, because \
+             zeros take no space"
+        )
+    }
+}
+
 impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
     type Job = Job<H>;
     type Outcome = Outcome<H>;
@@ -353,8 +371,8 @@ impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
             return None;
         }
         let part_size = self.context.config.transfer.part_size;
-        let next_is_large =
-            self.waiting.front().is_some_and(|next| is_large(next.size(self.direction), part_size));
+        let next = self.waiting.front().or(self.deferred.front());
+        let next_is_large = next.is_some_and(|next| is_large(next.size(self.direction), part_size));
         // Parts come before small objects, and before another large object if there are enough.
         if (!next_is_large || self.large.len() >= MAX_LARGE_TRANSFERS)
             && let Some(part) = self.next_part()
@@ -387,6 +405,7 @@ impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
     }
 
     fn done(&mut self, outcome: Outcome<H>) {
+        self.may_have_more_space = true;
         match outcome {
             Outcome::Small { results, untried } => {
                 self.in_flight -= untried.len();
@@ -549,7 +568,9 @@ mod tests {
 
     #[test]
     fn bytes_in_flight_and_large_transfers_are_limited() {
-        for (is_far, limit) in [(false, 128 << 20), (true, 512 << 20)] {
+        for (is_far, limit, is_deferred) in
+            [(false, 128 << 20, false), (true, 512 << 20, false), (true, 512 << 20, true)]
+        {
             let options = AccessOptions {
                 endpoint: Some(far_server()),
                 unsigned: true,
@@ -598,6 +619,15 @@ mod tests {
                 &mut report,
                 &mut on_event,
             );
+            if is_deferred {
+                // The large ones seemed not to fit when the run began.
+                let is_large = |transfer: &Transfer| {
+                    is_large(transfer.size(Direction::Restore), config.transfer.part_size)
+                };
+                let large = scheduler.waiting.iter().take_while(|next| is_large(next)).count();
+                scheduler.deferred = scheduler.waiting.drain(..large).collect();
+                assert!(large > 4);
+            }
             let mut random = fastrand::Rng::with_seed(1);
             let mut jobs = Vec::new();
             let (mut max_bytes, mut max_large) = (0, 0);

@@ -138,6 +138,34 @@ fn file_that_does_not_fit_takes_no_space_of_others() {
     }
 }
 
+#[test]
+fn download_to_a_larger_file_system_below_the_root_is_not_deferred() {
+    let world = World::in_process();
+    world.store().put("mounted/a", noise(1, 3 * MIB));
+    world.store().put("mounted/new/b", noise(2, 3 * MIB));
+    world.store().put("c", noise(3, 3 * MIB));
+    let script = "
+        mkdir disk && mount -t tmpfs -o size=2m none disk && mkdir disk/mounted || exit 99
+        mount -t tmpfs -o size=32m none disk/mounted || exit 99
+        \"$@\"; code=$?
+        cp -a disk after && umount disk/mounted disk && rmdir disk || exit 99
+        exit $code";
+    let Some(unshare) = unshare_prefix() else {
+        println!("skipped: mounting a file system is not permitted");
+        return;
+    };
+    let url = format!("s3://{}", world.bucket);
+    let mut command = with_environment_of(&world.command(), unshare[0]);
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).args(&unshare[1..]);
+    command.args(["sh", "-c", script, "sh", env!("CARGO_BIN_EXE_s3keep"), "restore", &url]);
+    let done = run(command.args(["disk", "--yes", "--workers", "1"]));
+    assert_eq!(done.code, 2, "{done:?}");
+    done.assert_says("1 download may not fit into the free space of disk; it is tried last");
+    done.assert_says("2 downloaded");
+    let after = files(&world.path("after"));
+    assert!(after["mounted/a"] == noise(1, 3 * MIB) && after["mounted/new/b"] == noise(2, 3 * MIB));
+}
+
 /// Restores a file whose last bytes are zeros, while the call to extend it does something else.
 fn restore_with_ftruncate(inject: &str) -> Option<(Run, bool)> {
     if Command::new("strace").arg("-V").output().is_err() {
