@@ -35,8 +35,8 @@ pub struct Config {
     /// In a backup, the directory counts as it is, even if a restore into it has not finished: its
     /// missing files are deleted from the bucket. The run removes the markers of such restores.
     pub accept_incomplete: bool,
-    /// In a restore, the mode of new files. Neither the umask nor a default ACL changes it. Without it,
-    /// these decide. A file that replaces another one keeps the permissions of that file.
+    /// In a restore, the mode of new files. Neither the umask nor a default ACL changes it. If it is `None`,
+    /// the umask and the default ACL decide. A file that replaces another one keeps the permissions of that file.
     pub file_mode: Option<FileMode>,
     /// Decide without ctime, for directories whose ctimes change although contents do not. A change
     /// that keeps the size and the mtime is then not detected.

@@ -33,13 +33,14 @@ const NOT_OWNER: u32 = 0o077;
 /// Which access control a download gets.
 #[derive(Clone, Debug)]
 pub(crate) enum AccessSource {
-    /// That of every new file: the directory and the umask decide.
+    /// The access control of every new file: the directory and the umask decide.
     Directory,
     /// This mode.
     Mode(FileMode),
-    /// That of the file that it replaces.
+    /// The access control of the file that it replaces.
     Replaced,
-    /// That of the file at this path below the root: the target of the link that it replaces.
+    /// The access control of the file at this path below the root: the target of the link that it
+    /// replaces.
     Target(Box<Path>),
 }
 
@@ -62,7 +63,7 @@ impl AccessControl {
         Ok(AccessControl::new(&metadata, Acl::of_entry(dir, name)))
     }
 
-    /// That of a file with this metadata and ACL.
+    /// The access control of a file with this metadata and ACL.
     pub(super) fn new(metadata: &cap_std::fs::Metadata, acl: Acl) -> AccessControl {
         let (owner, group) = (metadata.uid(), metadata.gid());
         AccessControl { owner, group, mode: metadata.mode() & 0o7777, acl }

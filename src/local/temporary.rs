@@ -175,7 +175,7 @@ impl Temporary {
     }
 
     /// Returns the access control of the file that this one replaces, and what this one does not have of
-    /// it.
+    /// the wanted one.
     fn set_access(
         &self,
         root: &Root,
