@@ -13,11 +13,17 @@ use crate::{
 impl Root {
     /// Whether there is certainly no file at `path`, nor a link or anything else but a directory.
     ///
-    /// With [`Links::Follow`], links in the directories of the path are followed.
+    /// With [`Links::Follow`], links in the directories of the path are followed. `names` are those of this
+    /// root, read a moment ago.
     ///
     /// # Errors
     /// The system cannot tell.
-    pub(crate) fn has_no_file(&self, path: &str, links: Links) -> io::Result<bool> {
+    pub(crate) fn has_no_file(
+        &self,
+        path: &str,
+        links: Links,
+        names: &mut RealNames,
+    ) -> io::Result<bool> {
         let follows = links == Links::Follow;
         let real = if follows { self.real_path(path) } else { Ok(path.to_owned()) };
         let metadata = real
@@ -25,7 +31,7 @@ impl Root {
             .and_then(|parent| parent.dir.symlink_metadata(&parent.name));
         match metadata {
             // A file system that folds names finds another file under this name.
-            Ok(metadata) => Ok(metadata.is_dir() || RealNames::new(self).is_other_spelling(path)),
+            Ok(metadata) => Ok(metadata.is_dir() || names.is_other_spelling(path)),
             Err(error) if platform::is_inconclusive(&error) => Err(error),
             Err(error) => Ok(match error.kind() {
                 io::ErrorKind::NotFound if !follows => true,

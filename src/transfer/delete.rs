@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::{
     error::{Cause, Error, Result},
-    local::{Expected, FileState},
+    local::{Expected, FileState, RealNames},
     plan::{Deletion, protected::ProtectedPaths},
     report::{Event, Report},
     s3::MAX_DELETE_BATCH,
@@ -54,11 +54,12 @@ fn delete_batch<'a>(
     batch: &'a [Deletion],
     restoring: &ProtectedPaths,
 ) -> Vec<(&'a str, Result<()>)> {
-    let check = |deletion: &Deletion| -> Result<(), Cause> {
+    let mut names = RealNames::new(context.root);
+    let mut check = |deletion: &Deletion| -> Result<(), Cause> {
         if restoring.covering(&deletion.path).is_some() {
             return Err(Cause::Changed("a restore into its directory began after the scan"));
         }
-        match context.root.has_no_file(&deletion.path, context.config.links) {
+        match context.root.has_no_file(&deletion.path, context.config.links, &mut names) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Cause::Changed("the local file may exist again")),
             Err(error) => Err(error.into()),

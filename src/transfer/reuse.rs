@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::{
     content::{self, Proof},
-    local::{AccessSource, Leftover},
+    local::{AccessSource, Leftover, RealNames},
     model::{
         entry::{File, Object},
         links::Links,
@@ -75,8 +75,9 @@ pub(super) fn reuse(
 
 /// The download of a file whose leftover may already have its final name.
 fn replacing_reused(context: &RunContext, mut transfer: Transfer) -> Transfer {
+    let mut names = RealNames::new(context.root);
     if let Some(object) = &transfer.object
-        && !matches!(context.root.has_no_file(&object.path, Links::Skip), Ok(true))
+        && !matches!(context.root.has_no_file(&object.path, Links::Skip, &mut names), Ok(true))
     {
         let Object { path, size, modified, .. } = object.clone();
         transfer.file = Some(File { path, size, modified, changed: modified, target: None });
