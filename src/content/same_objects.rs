@@ -1,25 +1,32 @@
 //! Asking the target whether it has an entry under another spelling of its name.
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
+    cell::RefCell,
+    collections::{BTreeMap, HashSet},
 };
 
 use crate::{
     cancel::Cancel,
-    error::{Error, Result},
-    model::{bucket_url::BucketUrl, etag::ETag},
+    error::{Cause, Error, Result},
+    model::{bucket_url::BucketUrl, etag::ETag, fold::Difference},
     plan::Candidate,
     s3::Client,
     worker_pool,
 };
 
+/// The candidates that one request is sent for.
+struct Question {
+    kind: Difference,
+    indices: Vec<usize>,
+}
+
 /// Asks the store for each file whether it finds the object of the other name. One HEAD for each pair of
 /// different names: files below a renamed directory share one.
 ///
-/// The first file that the store does not find ends this, so a store that does not fold names costs one
-/// request. The remaining files count as different from the objects. That is always safe: they are
-/// uploaded, and before the object of the other name is deleted, the bucket is listed again.
+/// The first question of each kind of difference decides whether the others are asked, so a store that does
+/// not fold names costs one request for each kind. The remaining files count as different from the
+/// objects. That is always safe: they are uploaded, and before the object of the other name is deleted, the
+/// bucket is listed again.
 ///
 /// # Errors
 /// A request failed with a fatal error, or the run was cancelled.
@@ -30,42 +37,53 @@ pub(crate) fn find_same_objects(
     candidates: &[Candidate],
     cancel: &Cancel,
 ) -> Result<Vec<bool>> {
-    let mut questions: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+    let mut by_names: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
     for (index, candidate) in candidates.iter().enumerate() {
         let names = different_part(&candidate.file.path, &candidate.other);
-        questions.entry(names).or_default().push(index);
+        by_names.entry(names).or_default().push(index);
     }
     let mut is_same = vec![false; candidates.len()];
-    let fatal: RefCell<Option<Error>> = RefCell::new(None);
-    let is_over = Cell::new(false);
-    let workers = workers.min(questions.len());
+    let workers = workers.min(by_names.len());
     if workers == 0 {
         return Ok(is_same);
     }
+    let (mut kinds, mut first, mut rest) = (HashSet::new(), Vec::new(), Vec::new());
+    for ((a, b), indices) in by_names {
+        let kind = Difference::between(a, b);
+        let questions = if kinds.insert(kind) { &mut first } else { &mut rest };
+        questions.push(Question { kind, indices });
+    }
+    // The kinds with a question that the store did not answer with the object of the other name.
+    let ended: RefCell<HashSet<Difference>> = RefCell::default();
+    let fatal: RefCell<Option<Error>> = RefCell::new(None);
     client.start_phase(workers);
     let limit = || client.limit();
-    let ask = |indices: Vec<usize>| {
-        let candidate = indices.first().map(|index| &candidates[*index]);
+    let ask = |question: Question| {
+        let candidate = question.indices.first().map(|index| &candidates[*index]);
         let answer = candidate.map(|candidate| is_same_object(client, bucket, candidate));
-        (indices, answer.unwrap_or(Ok(false)))
+        (question, answer.unwrap_or(Ok(false)))
     };
-    let mut done = |(indices, answer): (Vec<usize>, Result<bool>)| match answer {
-        Ok(true) => indices.into_iter().for_each(|index| is_same[index] = true),
-        Ok(false) => is_over.set(true),
-        Err(error) => {
-            is_over.set(true);
-            if error.is_fatal() {
-                fatal.borrow_mut().get_or_insert(error);
+    for (questions, is_first) in [(first, true), (rest, false)] {
+        let is_open = |question: &Question| !ended.borrow().contains(&question.kind);
+        let questions = questions
+            .into_iter()
+            .filter(is_open)
+            .take_while(|_| !cancel.is_cancelled() && fatal.borrow().is_none());
+        worker_pool::for_each(workers, &limit, questions, &ask, |(question, answer)| {
+            let Question { kind, indices } = question;
+            match answer {
+                Ok(true) => indices.into_iter().for_each(|index| is_same[index] = true),
+                // Once the store has answered a question of a kind, all of them are asked.
+                Ok(false) if !is_first => {}
+                Ok(false) => _ = ended.borrow_mut().insert(kind),
+                Err(error) => {
+                    ended.borrow_mut().insert(kind);
+                    if error.is_fatal() {
+                        fatal.borrow_mut().get_or_insert(error);
+                    }
+                }
             }
-        }
-    };
-    let mut questions =
-        questions.into_values().take_while(|_| !cancel.is_cancelled() && !is_over.get());
-    // Most stores do not fold names. So the first one alone, then many at a time.
-    for first in [true, false] {
-        let count = if first { 1 } else { usize::MAX };
-        let next = questions.by_ref().take(count);
-        worker_pool::for_each(workers, &limit, next, &ask, &mut done);
+        });
     }
     cancel.check()?;
     fatal.into_inner().map_or(Ok(is_same), Err)
@@ -73,7 +91,10 @@ pub(crate) fn find_same_objects(
 
 fn is_same_object(client: &Client, bucket: &BucketUrl, candidate: &Candidate) -> Result<bool> {
     let object = &candidate.object;
-    let head = client.head(&bucket.key(&object.path))?;
+    let head = match client.head(&bucket.key(&object.path)) {
+        Err(error) if matches!(error.cause(), Cause::S3 { status: 404, .. }) => return Ok(false),
+        head => head?,
+    };
     let is_same_size = head.size.is_none_or(|size| size == object.size);
     let is_same_etag = match (&head.etag, &object.etag) {
         (ETag::None, _) | (_, ETag::None) => true,

@@ -467,8 +467,8 @@ fn only_one_object_for_each_kind_of_difference_is_read_after_its_deletion() {
     }
     world.store().clear_requests();
     world.expect(0, BACKUP).assert_says("40 deleted");
-    // One for the plan, and one after the first deletion of each kind.
-    assert_eq!(world.store().count("HeadObject"), 3);
+    // For each kind, one for the plan, and one after the first deletion.
+    assert_eq!(world.store().count("HeadObject"), 4);
     assert_eq!(world.store().count("GetObject"), 2);
     assert_eq!(world.store().count("DeleteObjects"), 3);
     assert_eq!(world.store().keys().len(), 40);
@@ -507,4 +507,27 @@ fn json_output_names_spellings_as_warnings() {
         warnings[0]["message"],
         "the store does not distinguish img from IMG: both names are one entry, which is kept"
     );
+}
+
+#[test]
+fn one_name_that_is_not_found_ends_only_the_questions_of_its_kind() {
+    for _ in 0..4 {
+        let world = fold_case(Listed::First);
+        for n in 0..6 {
+            world.write(&format!("src/IMG{n}"), format!("content {n}"));
+            world.write(&format!("src/dot{n}"), format!("dot {n}"));
+        }
+        world.expect(0, BACKUP);
+        for n in 0..6 {
+            rename(&world, &format!("IMG{n}"), &format!("img{n}"));
+            rename(&world, &format!("dot{n}"), &format!("dot{n}."));
+        }
+        world.store().clear_requests();
+        let done = world.expect(0, BACKUP);
+        done.assert_says("6 uploaded");
+        done.assert_says("6 deleted");
+        done.assert_says("(6, for example img0 and IMG0)");
+        let keys = world.store().keys();
+        assert!((0..6).all(|n| keys.contains(&format!("IMG{n}"))), "{keys:?}");
+    }
 }
