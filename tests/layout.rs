@@ -31,6 +31,7 @@ const ORDER: &[&str] = &[
     "transfer/run",
     "transfer/replace",
     "transfer/spellings",
+    "transfer/stored",
     "transfer/delete",
     "transfer/recheck",
     "transfer/download",

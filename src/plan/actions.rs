@@ -60,7 +60,9 @@ pub struct Deletion {
 pub struct Withheld {
     /// The deletion.
     pub deletion: Deletion,
-    /// The path of an entry that was not transferred.
+    /// The path of an entry that was not transferred. For [`MayBeSameEntry`](WithheldReason::MayBeSameEntry),
+    /// that of a file with a similar name, which was. Empty for
+    /// [`DirectoryChanged`](WithheldReason::DirectoryChanged).
     pub because_of: Box<str>,
     /// What the deletion has to do with that entry.
     pub reason: WithheldReason,
@@ -81,7 +83,7 @@ pub enum WithheldReason {
     /// The program removed the transfer of an entry from the plan. Until it is transferred, the
     /// deletion may be needed.
     LeftOut,
-    /// The store may not distinguish its name from that of a file, and could not be listed again.
+    /// The store may not distinguish its name from that of a file, and the check for that failed.
     MayBeSameEntry,
 }
 
@@ -100,7 +102,7 @@ impl fmt::Display for Withheld {
             }
             WithheldReason::MayBeSameEntry => write!(
                 f,
-                "{path}: the store may not distinguish it from {other}, and could not be listed again"
+                "{path}: the store may not distinguish it from {other}, and the check for that failed"
             ),
             WithheldReason::DirectoryChanged => {
                 write!(f, "{path}: its file may have been moved while the directory changed")

@@ -12,6 +12,7 @@ use crate::{
     plan::{
         plan::Plan,
         rule::{Decision, Policy, Reason, decide},
+        withheld::Untransferred,
     },
 };
 
@@ -49,20 +50,23 @@ impl Plan {
     pub(crate) fn join_spellings(&mut self, is_same: &[bool], policy: &Policy) {
         let candidates = std::mem::take(&mut self.spellings.candidates);
         let (mut removed, mut taken) = (HashSet::new(), HashSet::new());
-        let mut pairs = Vec::new();
+        let (mut pairs, mut untransferred) = (Vec::new(), Vec::new());
         for (candidate, _) in candidates.into_iter().zip(is_same).filter(|(_, is_same)| **is_same) {
             let path = candidate.file.path.clone();
             let planned = self.transfers.binary_search_by(|t| tree_order(t.path(), &path));
-            if !planned.is_ok_and(|at| self.transfers[at].reason == Reason::Missing)
-                || removed.contains(&path)
-            {
+            let Some(transfer) = planned.ok().map(|at| &self.transfers[at]) else { continue };
+            if transfer.reason != Reason::Missing || removed.contains(&path) {
                 continue;
             }
             if candidate.is_taken || taken.contains(&candidate.other) {
                 let reason = SkipReason::Folded(candidate.other.into());
                 self.skipped.push(Skipped { path: path.to_string(), reason });
-                if self.direction == Direction::Restore {
-                    self.unrestored.push(path.clone());
+                match self.direction {
+                    // An object to delete may be the only copy of the file.
+                    Direction::Backup => {
+                        untransferred.push(Untransferred::of_transfer(transfer, self.direction));
+                    }
+                    Direction::Restore => self.unrestored.push(path.clone()),
                 }
             } else {
                 taken.insert(candidate.other.clone());
@@ -77,6 +81,7 @@ impl Plan {
         self.transfers.retain(|transfer| !removed.contains(transfer.path()));
         self.deletions.retain(|deletion| !taken.contains(&deletion.path));
         self.withheld.retain(|withheld| !taken.contains(&withheld.deletion.path));
+        self.withhold(&untransferred);
         let skipped: HashSet<&str> = self.skipped.iter().map(|skipped| &*skipped.path).collect();
         self.spellings.alike.retain_mut(|alike| {
             alike.files.retain(|file| !skipped.contains(&*file.path));

@@ -12,7 +12,9 @@ impl Plan {
     /// Keeps what is needed to notice that the program changes the plan. To be called once, when the
     /// plan is complete.
     pub(crate) fn keep_planned(&mut self) {
-        self.planned = Planned::new(self.direction, &self.transfers, &self.deletions);
+        let alike = self.spellings.alike.iter().flat_map(|alike| &alike.files);
+        let alike: HashSet<&str> = alike.map(|file| &*file.path).collect();
+        self.planned = Planned::new(self.direction, &self.transfers, &self.deletions, &alike);
         if self.direction == Direction::Backup {
             self.protected.insert_skipped(&self.skipped);
         }

@@ -77,7 +77,8 @@ pub struct Plan {
     pub(crate) record: Record,
     /// What the plan keeps of its own lists: the program may change them.
     pub(super) planned: Planned,
-    /// The transfers that the program removed, if a deletion may depend on them.
+    /// The transfers that the program removed, if a deletion or the check of similar names may depend on
+    /// them.
     pub(crate) left_out: Vec<Untransferred>,
     /// The paths that a backup must not store, whatever appears there: those of all skipped entries, and
     /// those that unfinished restores list.

@@ -8,9 +8,10 @@
 //! | a deletion is removed | it is not made |
 //! | a deletion is added or changed | the plan is refused |
 //!
-//! A plan without deletions keeps nothing but the paths of downloads: 15 to 20 bytes each in source trees,
+//! A plan without deletions keeps little but the paths of downloads: 15 to 20 bytes each in source trees,
 //! because neighbors share most of their paths. With deletions, it keeps the transfers that one of these may
-//! depend on, and a hash of each deletion.
+//! depend on, and a hash of each deletion. It always keeps the uploads of files whose names the store may
+//! not distinguish from others, because the check of these names may upload files again.
 
 use std::{
     collections::HashSet,
@@ -34,7 +35,7 @@ pub(super) struct Planned {
     /// Hashes of the deletions.
     deletions: HashSet<u64>,
     hasher: RandomState,
-    /// The transfers that a deletion may depend on.
+    /// The transfers that a deletion, or the check of similar names, may depend on.
     pub transfers: Vec<Untransferred>,
     /// The paths of a restore's transfers.
     pub downloads: PathList,
@@ -45,6 +46,7 @@ impl Planned {
         direction: Direction,
         transfers: &[Transfer],
         deletions: &[Deletion],
+        alike: &HashSet<&str>,
     ) -> Planned {
         let mut planned = Planned::default();
         if direction == Direction::Restore {
@@ -52,9 +54,13 @@ impl Planned {
         }
         if !deletions.is_empty() {
             planned.deletions = deletions.iter().map(|deletion| planned.hash(deletion)).collect();
+        }
+        if !(deletions.is_empty() && alike.is_empty()) {
             let index = DeletionIndex::new(deletions);
+            let is_needed =
+                |entry: &Untransferred| alike.contains(&*entry.path) || index.may_depend_on(entry);
             let entries = transfers.iter().map(|t| Untransferred::of_transfer(t, direction));
-            planned.transfers = entries.filter(|entry| index.may_depend_on(entry)).collect();
+            planned.transfers = entries.filter(is_needed).collect();
         }
         planned.transfers.shrink_to_fit();
         planned.downloads.shrink_to_fit();
@@ -116,7 +122,7 @@ impl<'a> DeletionIndex<'a> {
                 Needs::File(size) => {
                     self.dirs.contains(split(path).0) || self.sizes.contains(&size)
                 }
-                Needs::Anything => true,
+                Needs::Anything => !self.paths.is_empty(),
             }
     }
 }

@@ -28,6 +28,11 @@ impl ProtectedPaths {
         self.0.insert(path.into());
     }
 
+    /// Whether `path` itself is protected.
+    pub(crate) fn contains(&self, path: &str) -> bool {
+        self.0.contains(path)
+    }
+
     /// The protected path that `path` is equal to or below, if any. The empty path protects everything.
     pub(crate) fn covering<'p>(&self, path: &'p str) -> Option<&'p str> {
         if self.0.is_empty() {

@@ -57,6 +57,7 @@ mod run;
 mod scheduler;
 mod spellings;
 mod steps;
+mod stored;
 mod upload;
 mod worker;
 

@@ -1,8 +1,9 @@
 //! Running a plan: leftovers, transfers, deletions.
 
-use std::{cell::RefCell, time::Instant};
+use std::{cell::RefCell, collections::HashSet, mem, time::Instant};
 
 use crate::{
+    error::Result,
     local::Snapshot,
     model::{count::Count, direction::Direction, paths},
     plan::{
@@ -22,8 +23,8 @@ use crate::{
         resume::UnfinishedUploads,
         reuse::reuse,
         scheduler::Scheduler,
-        spellings::{self, Distinct},
-        steps::Steps,
+        spellings::{self, Distinct, NotUploaded},
+        steps::{Steps, Transferred},
         upload::Uploader,
         worker,
     },
@@ -53,9 +54,9 @@ pub(crate) fn run(context: &RunContext, mut plan: Plan, on_event: &mut dyn FnMut
     let mut distinct = Vec::new();
     let untransferred: Vec<Untransferred> = match plan.direction {
         Direction::Backup => {
-            let Plan { snapshot, protected, margin, .. } = plan;
+            let Plan { snapshot, protected, left_out, margin, .. } = plan;
             let alike = plan.spellings.alike;
-            let backup = Backup { context, snapshot, protected, margin, alike };
+            let backup = Backup { context, snapshot, protected, left_out, margin, alike };
             let (deletions, report) = (&mut deletions, &mut report);
             backup.run(plan.transfers, deletions, &mut distinct, report, on_event)
         }
@@ -89,6 +90,8 @@ struct Backup<'a> {
     snapshot: Option<Snapshot>,
     /// The paths that the plan skips.
     protected: ProtectedPaths,
+    /// The transfers that the program removed from the plan.
+    left_out: Vec<Untransferred>,
     margin: u64,
     /// The names that the store may not distinguish.
     alike: Vec<Alike>,
@@ -141,19 +144,54 @@ impl Backup<'_> {
             report.note_interruption(context.cancel);
         }
         if report.fatal.is_none() {
-            let (again, listed) =
-                spellings::check(context, alike, &failed, deletions, report, on_event, upload);
+            let not_uploaded =
+                NotUploaded { failed: &failed, left_out: &self.left_out, skipped: &self.protected };
+            let (again, listed) = spellings::check(
+                context,
+                alike,
+                &not_uploaded,
+                deletions,
+                report,
+                on_event,
+                upload,
+            );
             distinct.extend(listed);
             failed.extend(again);
             report.note_interruption(context.cancel);
         }
         if report.fatal.is_none() {
             failed = replace_all(context, &steps, failed, deletions, self.margin, report, on_event);
+            confirm_replaced(context, distinct, deletions, report, on_event);
         }
         let (untransferred, refusals): (Vec<_>, Vec<_>) =
             failed.into_iter().map(|failed| (failed.untransferred(), failed.refusal)).unzip();
         refusals.into_iter().flatten().for_each(|error| report.fail(error, on_event));
         untransferred
+    }
+}
+
+/// Checks the files whose objects of a similar name were deleted because they were in the way of an upload:
+/// that was a trial.
+fn confirm_replaced(
+    context: &RunContext,
+    distinct: &mut Vec<Distinct>,
+    deletions: &[Deletion],
+    report: &mut Report,
+    on_event: &mut dyn FnMut(Event),
+) {
+    let left: HashSet<&str> = deletions.iter().map(|deletion| &*deletion.path).collect();
+    let (rest, replaced): (Vec<_>, Vec<_>) =
+        mem::take(distinct).into_iter().partition(|pair| left.contains(pair.object()));
+    *distinct = rest;
+    if replaced.is_empty() {
+        return;
+    }
+    let uploader = SingleUploader::new(context, &replaced, report, on_event);
+    for pair in &replaced {
+        if report.fatal.is_none() {
+            let upload = |transfer: &Transfer| uploader.upload(transfer);
+            spellings::confirm(context, pair, report, on_event, upload);
+        }
     }
 }
 
@@ -165,11 +203,29 @@ fn try_deletions(
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
 ) {
-    let unfinished = UnfinishedUploads::find(context, &[], report, on_event);
-    let preparation = context.root.prepare_reading(distinct.iter().map(Distinct::file));
-    let steps = Uploader { context, unfinished, preparation };
-    let upload = |transfer: &Transfer| upload(context, &steps, transfer);
+    let uploader = SingleUploader::new(context, &distinct, report, on_event);
+    let upload = |transfer: &Transfer| uploader.upload(transfer);
     spellings::try_deletions(context, distinct, deletions, report, on_event, upload);
+}
+
+/// Uploads files one by one.
+struct SingleUploader<'a>(Uploader<'a>);
+
+impl SingleUploader<'_> {
+    fn new<'a>(
+        context: &'a RunContext,
+        distinct: &[Distinct],
+        report: &mut Report,
+        on_event: &mut dyn FnMut(Event),
+    ) -> SingleUploader<'a> {
+        let unfinished = UnfinishedUploads::find(context, &[], report, on_event);
+        let preparation = context.root.prepare_reading(distinct.iter().map(Distinct::file));
+        SingleUploader(Uploader { context, unfinished, preparation })
+    }
+
+    fn upload(&self, transfer: &Transfer) -> Result<Transferred> {
+        upload(self.0.context, &self.0, transfer)
+    }
 }
 
 /// Executes the transfers. Returns those that failed. With `defer_refusals`, the caller has to report

@@ -8,7 +8,7 @@ use crate::{
     embedding::config,
     support::{
         World, files, markers,
-        store::{Fault, Object},
+        store::{Fault, Folding, Folds, Listed, Object},
     },
 };
 
@@ -262,4 +262,52 @@ fn leftovers_that_the_plan_did_not_have_are_not_removed() {
     world.write("dst/a", "object");
     run(&world, Direction::Restore, |plan| plan.leftovers.push("a".to_owned()));
     assert!(world.path("dst/a").exists());
+}
+
+#[test]
+fn removed_upload_is_not_made_by_the_check_of_a_similar_name() {
+    let world = World::in_process();
+    world.write("src/A", "the changed content");
+    put(&world, "A", "older", false);
+    put(&world, "a", "small", false);
+    let report = run(&world, Direction::Backup, without(&["A"]));
+    assert_eq!(withheld(&report), [("a", "A")]);
+    assert_eq!(world.store().get("A").unwrap().body, "older");
+    assert_eq!(world.store().count("PutObject"), 0);
+    let report = run(&world, Direction::Backup, |_| {});
+    assert_eq!((report.deleted, report.exit_code()), (1, exit::SUCCESS));
+    assert_eq!(world.store().get("A").unwrap().body, "the changed content");
+}
+
+#[test]
+fn removed_upload_is_not_made_instead_of_one_with_a_similar_name() {
+    let world = World::in_process();
+    world.store().set_folding(Some(Folding {
+        folds: Folds::Case,
+        listed: Listed::Latest,
+        exact_reads: true,
+        remembers: false,
+    }));
+    world.write("src/A", "capital");
+    world.write("src/a", "small");
+    let report = run(&world, Direction::Backup, without(&["A"]));
+    assert_eq!(world.store().count("PutObject"), 1);
+    assert_eq!((report.transferred.entries, report.exit_code()), (1, exit::SUCCESS));
+    assert_eq!(world.store().get("a").unwrap().body, "small");
+}
+
+#[test]
+fn object_of_an_unfinished_restore_is_not_overwritten_by_the_check_of_a_similar_name() {
+    let world = World::in_process();
+    put(&world, "A", "the good content", false);
+    put(&world, "a", "small", false);
+    world.store().fault(Fault::on("GetObject").key("A").status(403, "AccessDenied"));
+    run(&world, Direction::Restore, |_| {});
+    world.store().clear_faults();
+    fs::remove_file(world.path("dst/a")).unwrap();
+    world.write("dst/A", "older");
+    fs::rename(world.path("dst"), world.path("src")).unwrap();
+    let report = run(&world, Direction::Backup, |plan| plan.skipped.clear());
+    assert_eq!(world.store().get("A").unwrap().body, "the good content");
+    assert_eq!((report.deleted, report.withheld), (0, 1));
 }

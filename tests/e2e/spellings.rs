@@ -2,9 +2,14 @@
 
 use std::{collections::BTreeMap, fs};
 
-use crate::support::{
-    World, files, noise,
-    store::{Fault, Folding, Folds, Listed},
+use s3keep::{Direction, Keeper, exit};
+
+use crate::{
+    embedding::config,
+    support::{
+        World, files, noise,
+        store::{Fault, Folding, Folds, Listed},
+    },
 };
 
 const BACKUP: &str = "backup src BUCKET --yes --allow-unrelated";
@@ -196,7 +201,7 @@ fn failed_listing_after_the_uploads_withholds_only_similar_names() {
     let done = world.expect(2, BACKUP);
     done.assert_says("1 deleted");
     done.assert_says(
-        "IMG: the store may not distinguish it from img, and could not be listed again",
+        "IMG: the store may not distinguish it from img, and the check for that failed",
     );
     assert_eq!(world.store().keys(), ["IMG", "img", "other"]);
     world.store().clear_faults();
@@ -337,6 +342,9 @@ fn two_files_that_are_one_object_are_found_where_the_store_lists_both() {
         let done = world.expect(2, BACKUP);
         done.assert_says("upload a0: the target does not distinguish this name from A0");
         done.assert_says("3 failed");
+        // Three of them twice, but each counts once.
+        done.assert_says("6 uploaded");
+        assert_eq!(world.store().count("PutObject"), 9);
         let expected = ["capital 0", "capital 1", "capital 2"].map(|text| text.as_bytes().to_vec());
         assert_eq!(contents(&world), expected);
     }
@@ -507,6 +515,202 @@ fn json_output_names_spellings_as_warnings() {
         warnings[0]["message"],
         "the store does not distinguish img from IMG: both names are one entry, which is kept"
     );
+}
+
+#[test]
+fn file_that_is_not_stored_because_of_another_keeps_its_old_copy() {
+    for folding in foldings() {
+        let world = world(folding);
+        world.write("src/d/first", "content of the one");
+        world.write("src/d/second", "that of the other one");
+        world.write("src/other", "other");
+        world.expect(0, BACKUP);
+        rename(&world, "d/first", "d/A");
+        rename(&world, "d/second", "d/a");
+        let done = world.expect(2, BACKUP);
+        done.assert_says("the target does not distinguish this name from ");
+        for content in ["content of the one", "that of the other one", "other"] {
+            assert!(
+                contents(&world).contains(&content.as_bytes().to_vec()),
+                "{folding:?} {done:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn files_that_the_store_does_not_list_any_more_keep_their_old_copies() {
+    let world = World::in_process();
+    world.write("src/old", "the content");
+    world.expect(0, BACKUP);
+    rename(&world, "old", "A");
+    world.write("src/a", "another content");
+    let empty = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+    world.store().fault(Fault::on("ListObjectsV2").skip(1).body(empty));
+    let done = world.expect(2, BACKUP);
+    done.assert_says("upload A: the store does not list it after the uploads");
+    done.assert_says("old: it may be the only copy of ");
+    assert_eq!(world.store().keys(), ["A", "a", "old"]);
+}
+
+#[test]
+fn skipped_file_of_a_folded_name_keeps_its_old_copy() {
+    for mock in ["", " --mock"] {
+        let world = fold_case(Listed::First);
+        world.write("src/A", "content of the one");
+        world.write("src/d/old", "that of the other one");
+        world.expect(0, BACKUP);
+        rename(&world, "d/old", "a");
+        let done = world.expect(2, &format!("{BACKUP}{mock}"));
+        done.assert_says("skipped: a: the target does not distinguish this name from A");
+        done.assert_says("d/old: it may be the only copy of a, which was not transferred");
+        assert_eq!(world.store().keys(), ["A", "d/old"]);
+    }
+}
+
+fn remembering() -> Folding {
+    Folding { folds: Folds::All, listed: Listed::Latest, exact_reads: true, remembers: true }
+}
+
+/// Renames `IMG0` and so on to `img0`.
+fn rename_images(world: &World, count: usize) {
+    for n in 0..count {
+        world.write(&format!("src/IMG{n}"), format!("content {n}"));
+    }
+    world.write("src/other", "other");
+    world.expect(0, BACKUP);
+    for n in 0..count {
+        rename(world, &format!("IMG{n}"), &format!("img{n}"));
+    }
+    world.store().clear_requests();
+}
+
+#[test]
+fn trial_that_shows_nothing_is_repeated_with_another_object() {
+    for status in [403, 405] {
+        let world = World::in_process();
+        rename_images(&world, 4);
+        world.store().fault(Fault::on("HeadObject").skip(1).times(1).status(status, "Odd"));
+        let done = world.expect(0, BACKUP);
+        done.assert_says("4 uploaded");
+        done.assert_says("4 deleted");
+        // The file of the first trial is uploaded again.
+        assert_eq!(world.store().count("PutObject"), 5);
+        assert_eq!(world.store().keys(), ["img0", "img1", "img2", "img3", "other"]);
+        assert!(!done.stderr.contains("the store does not distinguish"), "{done:?}");
+    }
+}
+
+#[test]
+fn trials_that_show_nothing_withhold_the_other_deletions() {
+    for folding in [None, Some(remembering())] {
+        for (operation, status) in [("HeadObject", 405), ("HeadObject", 403), ("GetObject", 403)] {
+            let world = World::in_process();
+            world.store().set_folding(folding);
+            rename_images(&world, 5);
+            let skipped = usize::from(operation == "HeadObject");
+            world.store().fault(Fault::on(operation).skip(skipped).status(status, "AccessDenied"));
+            // That a name is not found is proof enough.
+            let is_proven = folding.is_some() && operation == "GetObject";
+            let done = world.expect(if is_proven { 0 } else { 2 }, BACKUP);
+            done.assert_says(if is_proven { "1 deleted" } else { "3 deleted" });
+            done.assert_says(if is_proven {
+                "the store does not distinguish img0 from IMG0"
+            } else {
+                "IMG3: the store may not distinguish it from img3"
+            });
+            world.store().clear_faults();
+            for n in 0..5 {
+                let content = format!("content {n}").into_bytes();
+                assert!(
+                    contents(&world).contains(&content),
+                    "{folding:?} {operation} {n} {done:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn file_that_changes_during_the_trial_does_not_stop_the_deletions() {
+    let world = World::in_process();
+    rename_images(&world, 3);
+    let path = world.path("src/img0");
+    world.store().fault(Fault::on("DeleteObjects").times(1).run(move |_| {
+        fs::write(&path, "changed meanwhile").unwrap();
+    }));
+    let done = world.expect(0, BACKUP);
+    assert!(!done.stderr.contains("does not distinguish"), "{done:?}");
+    assert_eq!(world.store().keys(), ["img0", "img1", "img2", "other"]);
+    assert_eq!(world.store().get("img0").unwrap().body, "changed meanwhile");
+}
+
+#[test]
+fn cancelled_check_of_two_files_reports_no_failure() {
+    let world = World::in_process();
+    world.write("src/A", "first content");
+    world.write("src/a", "second content");
+    let keeper = Keeper::new(config(&world, "src", "")).unwrap();
+    let plan = keeper.plan(Direction::Backup, &mut |_| {}).unwrap();
+    let cancel = keeper.cancel();
+    world.store().fault(Fault::on("HeadObject").run(move |_| cancel.cancel()));
+    let report = keeper.execute(plan, &mut |_| {}).unwrap();
+    assert_eq!((report.failed, report.exit_code()), (0, exit::INTERRUPTED));
+    assert_eq!(world.store().keys(), ["A", "a"]);
+}
+
+#[test]
+fn failed_check_of_two_files_is_not_reported_as_one_entry() {
+    for (operation, status) in [("HeadObject", 400), ("HeadObject", 403), ("GetObject", 400)] {
+        let world = World::in_process();
+        world.write("src/d/first", "first content");
+        world.write("src/d/second", "second content");
+        world.expect(0, BACKUP);
+        rename(&world, "d/first", "d/A");
+        rename(&world, "d/second", "d/a");
+        world.store().fault(Fault::on(operation).status(status, "Odd"));
+        let done = world.expect(2, BACKUP);
+        done.assert_says("1 failed");
+        done.assert_says(" d/a: ");
+        assert!(!done.stderr.contains("does not distinguish"), "{done:?}");
+        // Whether both are stored is unknown.
+        done.assert_says("0 deleted");
+        world.store().clear_faults();
+        world.expect(0, BACKUP);
+        assert_eq!(world.store().keys(), ["d/A", "d/a"]);
+    }
+}
+
+#[test]
+fn object_in_the_way_of_an_upload_is_not_deleted_without_a_check() {
+    for folding in [None, Some(remembering())] {
+        let world = World::in_process();
+        world.store().set_folding(folding);
+        world.write("src/img", "content");
+        world.write("src/other", "other");
+        world.expect(0, BACKUP);
+        rename(&world, "img", "IMG");
+        world.write("src/img/x", "x");
+        // As long as its parent is an object.
+        world
+            .store()
+            .fault(Fault::on("PutObject").key("img/x").times(1).status(400, "ParentIsAnObject"));
+        let done = world.expect(0, BACKUP);
+        let expected = [&b"content"[..], b"other", b"x"].map(<[u8]>::to_vec);
+        assert_eq!(contents(&world), expected, "{folding:?} {done:?}");
+    }
+}
+
+#[test]
+fn three_files_are_checked_for_both_kinds_of_difference() {
+    let world = world(Folding { folds: Folds::Case, ..remembering() });
+    world.write("src/a.", "dot");
+    world.write("src/a", "small");
+    world.write("src/A", "capital");
+    let done = world.expect(2, BACKUP);
+    done.assert_says("the target does not distinguish this name from ");
+    done.assert_says("1 failed");
+    assert!(contents(&world).contains(&b"dot".to_vec()));
 }
 
 #[test]
