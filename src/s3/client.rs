@@ -101,12 +101,10 @@ impl Client {
     /// Whether listings are certain to be in byte order, so that listing by ranges cannot lose a
     /// key.
     ///
-    /// AWS guarantees the order except for directory buckets
+    /// AWS guarantees the order except for directory buckets, which are not supported
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
     pub(crate) fn lists_in_byte_order(&self) -> bool {
-        self.access.endpoint.is_none()
-            && self.address().is_aws()
-            && !self.bucket.ends_with("--x-s3")
+        self.access.endpoint.is_none() && self.address().is_aws()
     }
 
     /// Starts a phase that has at most `workers` requests in flight.

@@ -25,7 +25,8 @@ pub(super) fn new() -> Tls {
     let issuer = Issuer::new(ca, ca_key);
 
     // Clients that use a proxy connect to this server under the name of AWS.
-    let names = ["127.0.0.1", "localhost", "s3.amazonaws.com"].map(str::to_owned).to_vec();
+    let names =
+        ["127.0.0.1", "localhost", "s3.us-east-1.amazonaws.com"].map(str::to_owned).to_vec();
     let mut server = CertificateParams::new(names).expect("the server's names are valid");
     server.distinguished_name.push(DnType::CommonName, "test store");
     server.use_authority_key_identifier_extension = true;
