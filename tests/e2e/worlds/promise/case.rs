@@ -7,9 +7,13 @@ use proptest::{
 };
 use s3keep::Direction;
 
+use crate::support::store::{Folding, Folds, Listed};
+
 /// Directories that can be renamed and swapped. A path in one of them has one of the file names.
 pub const DIRECTORIES: [&str; 4] = ["", "d0/", "d1/", "d1/e/"];
 const FILES: [&str; 4] = ["f0", "f1", "f2", "f3"];
+/// Names that some stores do not distinguish.
+const SIMILAR_FILES: [&str; 6] = ["f0", "F0", "f0.", "f1", "F1", "f2"];
 /// Few sizes, so that different contents often have the same one.
 const SIZES: [usize; 4] = [0, 20, 300, 3_000];
 
@@ -88,6 +92,8 @@ pub struct Case {
     pub page_size: usize,
     pub lists_in_byte_order: bool,
     pub has_record: bool,
+    /// How the store folds names.
+    pub folding: Option<Folding>,
     pub tree: Vec<(String, usize, Mtime)>,
     pub steps: Vec<Step>,
 }
@@ -100,30 +106,49 @@ pub fn history() -> impl Strategy<Value = Case> {
     ];
     let step = prop_oneof![
         5 => run.prop_map(Step::Run),
-        3 => edit().prop_map(Step::Edit),
+        3 => edit(&FILES).prop_map(Step::Edit),
         1 => bucket_edit().prop_map(Step::EditBucket),
         2 => any::<Index>().prop_map(Step::Lose),
     ];
-    case(2..=8, vec(step, 3..=10))
+    case(2..=8, &FILES, Just(None), vec(step, 3..=10))
 }
 
 /// Backups of a directory in which the user works.
 pub fn busy_directory() -> impl Strategy<Value = Case> {
     let run = run(Direction::Backup, Just(Disturbance::Nothing), 4..=14);
-    let step = prop_oneof![4 => run.prop_map(Step::Run), 1 => edit().prop_map(Step::Edit)];
-    case(4..=12, vec(step, 2..=4))
+    let step = prop_oneof![4 => run.prop_map(Step::Run), 1 => edit(&FILES).prop_map(Step::Edit)];
+    case(4..=12, &FILES, Just(None), vec(step, 2..=4))
+}
+
+/// Backups to a store that folds names. The user renames files to similar names between the runs.
+pub fn folded_names() -> impl Strategy<Value = Case> {
+    let run = run(Direction::Backup, disturbance(), 0..=0);
+    let step = prop_oneof![
+        2 => run.prop_map(Step::Run),
+        3 => edit(&SIMILAR_FILES).prop_map(Step::Edit),
+    ];
+    let listed = select(vec![Listed::First, Listed::Latest, Listed::Lower]);
+    let folding = (select(vec![Folds::Case, Folds::All]), listed, any::<bool>()).prop_map(
+        |(folds, listed, exact_reads)| {
+            Some(Folding { folds, listed, exact_reads, remembers: false })
+        },
+    );
+    case(2..=6, &SIMILAR_FILES, folding, vec(step, 4..=12))
 }
 
 fn case(
     files: std::ops::RangeInclusive<usize>,
+    names: &'static [&'static str],
+    folding: impl Strategy<Value = Option<Folding>>,
     steps: impl Strategy<Value = Vec<Step>>,
 ) -> impl Strategy<Value = Case> {
-    let tree = vec((path(), select(&SIZES[..]), mtime()), files);
-    (1..=7usize, any::<bool>(), any::<bool>(), tree, steps).prop_map(
-        |(page_size, lists_in_byte_order, has_record, tree, steps)| Case {
+    let tree = vec((path(names), select(&SIZES[..]), mtime()), files);
+    (1..=7usize, any::<bool>(), any::<bool>(), folding, tree, steps).prop_map(
+        |(page_size, lists_in_byte_order, has_record, folding, tree, steps)| Case {
             page_size,
             lists_in_byte_order,
             has_record,
+            folding,
             tree,
             steps,
         },
@@ -135,7 +160,7 @@ fn run(
     disturbance: impl Strategy<Value = Disturbance>,
     edits: std::ops::RangeInclusive<usize>,
 ) -> impl Strategy<Value = RunSpec> {
-    let meanwhile = vec((0..12u64, edit()), edits);
+    let meanwhile = vec((0..12u64, edit(&FILES)), edits);
     (select(vec![1, 4]), disturbance, meanwhile, 0..15u64).prop_map(
         move |(workers, disturbance, meanwhile, list_delay)| RunSpec {
             direction,
@@ -160,23 +185,23 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
     ]
 }
 
-fn path() -> impl Strategy<Value = String> {
-    (select(&DIRECTORIES[..]), select(&FILES[..])).prop_map(|(dir, file)| format!("{dir}{file}"))
+fn path(names: &'static [&'static str]) -> impl Strategy<Value = String> {
+    (select(&DIRECTORIES[..]), select(names)).prop_map(|(dir, file)| format!("{dir}{file}"))
 }
 
 fn mtime() -> impl Strategy<Value = Mtime> {
     select(vec![Mtime::Now, Mtime::Past, Mtime::ThisSecond])
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+fn edit(names: &'static [&'static str]) -> impl Strategy<Value = Edit> {
     let size = || select(&SIZES[..]);
     let rewrite = (any::<Index>(), proptest::option::of(size()), mtime());
     prop_oneof![
-        2 => (path(), size(), mtime()).prop_map(|(path, size, mtime)| Edit::Create(path, size, mtime)),
+        2 => (path(names), size(), mtime()).prop_map(|(path, size, mtime)| Edit::Create(path, size, mtime)),
         2 => rewrite.prop_map(|(n, size, mtime)| Edit::Rewrite(n, size, mtime)),
         1 => any::<Index>().prop_map(Edit::RewriteSilently),
         2 => (any::<Index>(), 1..400usize).prop_map(|(n, len)| Edit::Append(n, len)),
-        6 => (any::<Index>(), path()).prop_map(|(n, to)| Edit::Rename(n, to)),
+        6 => (any::<Index>(), path(names)).prop_map(|(n, to)| Edit::Rename(n, to)),
         2 => (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Edit::RenameDirectory(from, to)),
         1 => Just(Edit::SwapDirectories),
         1 => any::<Index>().prop_map(Edit::Remove),
@@ -185,7 +210,7 @@ fn edit() -> impl Strategy<Value = Edit> {
 
 fn bucket_edit() -> impl Strategy<Value = BucketEdit> {
     prop_oneof![
-        2 => (path(), select(&SIZES[..])).prop_map(|(path, size)| BucketEdit::Put(path, size)),
+        2 => (path(&FILES), select(&SIZES[..])).prop_map(|(path, size)| BucketEdit::Put(path, size)),
         1 => any::<Index>().prop_map(BucketEdit::Remove),
     ]
 }

@@ -27,7 +27,7 @@ use crate::{
     support::store::Store,
     worlds::{
         promise::{
-            case::{busy_directory, history},
+            case::{busy_directory, folded_names, history},
             sandbox::Sandbox,
         },
         runner::check,
@@ -51,5 +51,14 @@ fn content_that_existed_throughout_a_backup_is_stored() {
         let mut sandbox = Sandbox::new(&store, &case);
         case.steps.iter().try_for_each(|step| sandbox.perform(step))?;
         sandbox.complete()
+    });
+}
+
+#[test]
+fn content_is_stored_on_stores_that_fold_names() {
+    let store = Store::start();
+    check(8, folded_names(), |case| {
+        let mut sandbox = Sandbox::new(&store, &case);
+        case.steps.iter().try_for_each(|step| sandbox.perform(step))
     });
 }

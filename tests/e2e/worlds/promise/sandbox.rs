@@ -59,6 +59,7 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         self.world.store().clear_faults();
         self.world.store().clear_requests();
+        self.world.store().set_folding(None);
         self.world.store().remove_bucket(&self.world.bucket);
     }
 }
@@ -72,6 +73,7 @@ impl Sandbox {
         store.set_page_size(case.page_size);
         let order = if case.lists_in_byte_order { ListOrder::Bytes } else { ListOrder::Paths };
         store.set_list_order(order);
+        store.set_folding(case.folding);
         store.reset_clock();
         store.shift_clock(SKEW);
         let mut user = User::new(&world.path("dir"));
