@@ -61,7 +61,15 @@ impl Root {
     pub(crate) fn create(path: &Path) -> Result<Root> {
         let fail =
             |error: io::Error| Error::new("create directory", path.display().to_string(), error);
-        fs::create_dir_all(path).map_err(fail)?;
+        fs::create_dir_all(path)
+            .or_else(|error| match fs::metadata(path) {
+                // It exists, but the system could not tell at first.
+                Ok(metadata) if metadata.is_dir() => Ok(()),
+                // A missing directory is not the reason: it was to be created.
+                Err(reason) if reason.kind() != io::ErrorKind::NotFound => Err(reason),
+                _ => Err(error),
+            })
+            .map_err(fail)?;
         let root = Root::open(path)?;
         root.written.add(&root.dir).map_err(fail)?;
         Ok(root)

@@ -326,11 +326,18 @@ impl<'a> Walk<'a> {
             let is_linked = !dir.linked_from.is_empty();
             return Entry::Marker(FoundMarker { path, real, is_linked });
         }
+        // Whatever the length of its path: it is never a key. A link was replaced by a download.
+        if paths::is_temporary(name)
+            && (file_type.is_file() || file_type.is_symlink())
+            && let Some(real) = real.to_str()
+        {
+            return Entry::Leftover(real.to_owned());
+        }
         if file_type.is_symlink() {
             return self.link(dir, path, entry.path());
         }
         match entry.metadata() {
-            Ok(metadata) => self.file(dir, path, real, &metadata),
+            Ok(metadata) => self.file(path, real, &metadata),
             Err(error) => self.unreadable_entry(dir, path, false, &io_error(error)),
         }
     }
@@ -382,7 +389,7 @@ impl<'a> Walk<'a> {
                     let link: &str = &path;
                     found.through.extend(hops.into_iter().map(|hop| (link.into(), hop.into())));
                 }
-                let mut entry = self.file(dir, path, real, &metadata);
+                let mut entry = self.file(path, real, &metadata);
                 if let Entry::File(file) = &mut entry {
                     file.changed = file.changed.max(changed);
                 }
@@ -417,17 +424,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn file(&self, dir: &Directory, path: String, real: PathBuf, metadata: &fs::Metadata) -> Entry {
+    fn file(&self, path: String, real: PathBuf, metadata: &fs::Metadata) -> Entry {
         if !metadata.is_file() {
             return skip(path, SkipReason::Special);
-        }
-        // Whatever the length of its path: it is never a key. A link of such a name is no temporary file.
-        let name = paths::split(&path).1;
-        if paths::is_temporary(name)
-            && real == dir.real.join(name)
-            && let Some(real) = real.to_str()
-        {
-            return Entry::Leftover(real.to_owned());
         }
         match paths::check(&path, self.prefix_len) {
             Err(reason) => skip(path, SkipReason::Name(reason)),

@@ -67,14 +67,23 @@ fn source_of_nothing_but_leftovers_is_empty() {
 fn leftover_behind_a_followed_link_is_named_under_its_real_path_only() {
     let world = with_leftovers();
     symlink("dir", world.path("src/link")).unwrap();
-    let before = files(&world.path("src"));
     let done = world.expect(0, "backup src BUCKET --yes --links follow");
     assert!(!done.stdout.contains("link/") && !done.stderr.contains("link/"), "{done:?}");
-    // A link of such a name is not a temporary file.
-    symlink("a", world.path("src/.s3keep-00000000000000ff.part")).unwrap();
-    let done = world.expect(2, "backup src BUCKET --yes --links follow");
-    done.assert_says("skipped: .s3keep-00000000000000ff.part: the name is reserved");
-    assert_eq!(files(&world.path("src")), before);
+}
+
+#[test]
+fn link_that_was_replaced_is_a_leftover_like_a_file() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    symlink("a", world.path("src").join(PART)).unwrap();
+    for options in ["", " --links follow", " --links skip"] {
+        let done = world.expect(0, &format!("backup src BUCKET --yes{options}"));
+        done.assert_says("not backed up: 1 temporary file of restores that did not finish");
+        assert!(world.path("src").join(PART).is_symlink());
+    }
+    world.expect(0, "restore BUCKET src --yes");
+    assert!(!world.path("src").join(PART).is_symlink());
+    assert_eq!(files(&world.path("src")).len(), 1);
 }
 
 #[test]
