@@ -56,7 +56,7 @@ impl RealNames<'_> {
         Ok(real)
     }
 
-    /// The name in the directory `dir` that `path` leads to. Its last name is `name`.
+    /// The name that the directory `dir` lists for the entry at `path`, whose last name is `name`.
     fn find_name(&mut self, dir: &str, name: &str, path: &str) -> io::Result<String> {
         if !self.read.contains_key(dir) {
             self.read.insert(dir.to_owned(), self.root.names_in(dir)?);

@@ -15,7 +15,7 @@
 //!
 //! Both lists are empty unless two names have the same folded form, and one side lacks one of them.
 
-use std::{cmp::Ordering, collections::BTreeMap, iter};
+use std::collections::BTreeMap;
 
 use crate::{
     model::{
@@ -25,6 +25,7 @@ use crate::{
         fold::{FoldHasher, folded},
         paths::tree_order,
     },
+    plan::merge::{have_same_paths, pairs},
     record::Known,
 };
 
@@ -152,15 +153,15 @@ impl Spellings {
 ///
 /// Only hashes are kept for the names of entries, unless two of them are equal.
 fn find_groups<'a>(files: &'a [File], objects: &'a [Object]) -> Vec<Vec<Pair<'a>>> {
+    if have_same_paths(files, objects) {
+        return Vec::new();
+    }
     let mut hasher = FoldHasher::default();
     let is_on_both_sides = |(file, object): &Pair| file.is_some() && object.is_some();
     let mut hashes: Vec<u64> = pairs(files, objects)
         .filter(|pair| !is_on_both_sides(pair))
         .map(|pair| hasher.hash(path(&pair)))
         .collect();
-    if hashes.is_empty() {
-        return Vec::new();
-    }
     hashes.sort_unstable();
     let mut shared: Vec<u64> = pairs(files, objects)
         .filter(is_on_both_sides)
@@ -188,22 +189,6 @@ fn path<'a>(pair: &Pair<'a>) -> &'a str {
         (None, Some(object)) => &object.path,
         (None, None) => "",
     }
-}
-
-/// The files and objects of equal path, in tree order.
-fn pairs<'a>(files: &'a [File], objects: &'a [Object]) -> impl Iterator<Item = Pair<'a>> {
-    let (mut files, mut objects) = (files.iter().peekable(), objects.iter().peekable());
-    iter::from_fn(move || {
-        let order = match (files.peek(), objects.peek()) {
-            (None, None) => return None,
-            (Some(file), Some(object)) => tree_order(&file.path, &object.path),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-        };
-        let file = if order.is_le() { files.next() } else { None };
-        let object = if order.is_ge() { objects.next() } else { None };
-        Some((file, object))
-    })
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl Untransferred {
                 needs: if object.is_some() { Needs::Nothing } else { Needs::File(file.size) },
                 changed: Some(file.changed),
             },
-            // The object may be one that nobody can read any more. So it does not matter whether
+            // The object may no longer be readable. So it does not matter whether
             // there is a file of its name, nor how old the others are.
             _ => {
                 Untransferred { path, needs: Needs::File(transfer.size(direction)), changed: None }

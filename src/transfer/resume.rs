@@ -20,6 +20,7 @@ use crate::{
 };
 
 /// The unfinished multipart uploads that this run may resume, by the path of the file.
+#[derive(Default)]
 pub(super) struct UnfinishedUploads(HashMap<String, OpenUpload>);
 
 impl UnfinishedUploads {
@@ -31,7 +32,7 @@ impl UnfinishedUploads {
         report: &mut Report,
         on_event: &mut dyn FnMut(Event),
     ) -> UnfinishedUploads {
-        let mut unfinished = UnfinishedUploads(HashMap::new());
+        let mut unfinished = UnfinishedUploads::default();
         if transfers.is_empty() {
             return unfinished;
         }

@@ -186,7 +186,7 @@ fn confirm_replaced(
     if replaced.is_empty() {
         return;
     }
-    let uploader = SingleUploader::new(context, &replaced, report, on_event);
+    let uploader = SingleUploader::new(context, &replaced);
     for pair in &replaced {
         if report.fatal.is_none() {
             let upload = |transfer: &Transfer| uploader.upload(transfer);
@@ -203,7 +203,7 @@ fn try_deletions(
     report: &mut Report,
     on_event: &mut dyn FnMut(Event),
 ) {
-    let uploader = SingleUploader::new(context, &distinct, report, on_event);
+    let uploader = SingleUploader::new(context, &distinct);
     let upload = |transfer: &Transfer| uploader.upload(transfer);
     spellings::try_deletions(context, distinct, deletions, report, on_event, upload);
 }
@@ -212,13 +212,8 @@ fn try_deletions(
 struct SingleUploader<'a>(Uploader<'a>);
 
 impl SingleUploader<'_> {
-    fn new<'a>(
-        context: &'a RunContext,
-        distinct: &[Distinct],
-        report: &mut Report,
-        on_event: &mut dyn FnMut(Event),
-    ) -> SingleUploader<'a> {
-        let unfinished = UnfinishedUploads::find(context, &[], report, on_event);
+    fn new<'a>(context: &'a RunContext, distinct: &[Distinct]) -> SingleUploader<'a> {
+        let unfinished = UnfinishedUploads::default();
         let preparation = context.root.prepare_reading(distinct.iter().map(Distinct::file));
         SingleUploader(Uploader { context, unfinished, preparation })
     }

@@ -143,8 +143,18 @@ pub(super) fn check(
         outcome.add(alike, &listed, &unavailable);
     }
     outcome.read_back(context);
-    let Outcome { one_object, kept, conflicts, again, lost, vanished, listed_both, .. } = outcome;
-    let Outcome { unproven, errors, .. } = outcome;
+    let Outcome {
+        one_object,
+        kept,
+        conflicts,
+        again,
+        lost,
+        vanished,
+        listed_both,
+        unproven,
+        errors,
+        several: _,
+    } = outcome;
     withhold(deletions, &conflicts, report, on_event);
     deletions.retain(|deletion| !kept.contains(&*deletion.path));
     if let Some(text) = describe_spellings(&one_object, "the store") {
@@ -258,9 +268,8 @@ pub(super) fn try_deletions(
             ),
         }
     }
-    let deleted: HashSet<Box<str>> =
-        deletions.iter().map(|deletion| deletion.path.clone()).collect();
-    kept.retain(|(_, object)| deleted.contains(*object));
+    let left: HashSet<&str> = deletions.iter().map(|deletion| &*deletion.path).collect();
+    kept.retain(|(_, object)| left.contains(object));
     let objects: HashSet<&str> = kept.iter().map(|(_, object)| *object).collect();
     deletions.retain(|deletion| !objects.contains(&*deletion.path));
     if let Some(text) = describe_spellings(&kept, "the store") {

@@ -137,7 +137,7 @@ fn unreadable_file_is_skipped_and_named() {
 
 #[test]
 fn unreadable_directory_protects_its_objects() {
-    // 0444 allows the names to be read, but not the metadata of the entries. So nobody knows when a
+    // 0444 allows the names to be read, but not the metadata of the entries. So it is unknown when a
     // file was last moved to `locked/sub`.
     for (mode, deleted) in [(0o000, 2), (0o111, 2), (0o444, 0)] {
         let world = World::in_process();
