@@ -32,7 +32,7 @@ pub(crate) use hidden_content::{HIDDEN_CONTENT, has_hidden_content};
 pub(crate) use leftover::Leftover;
 pub(crate) use marker::Marker;
 pub(crate) use parent::ParentCache;
-pub(crate) use platform::start_writeback;
+pub(crate) use platform::{release_space, reserve_space, start_writeback};
 pub(crate) use reading::{Preparation, Prepared, wait_for_next_tick};
 #[cfg(test)]
 pub(crate) use reading::{is_recent, time_until_next_tick};

@@ -1,7 +1,8 @@
 //! System calls that only Linux and Android have, with fallbacks for other systems.
 
 pub(crate) use imp::{
-    HAS_SYNCFS, exchange, open_beneath, rename_if_absent, start_writeback, syncfs,
+    HAS_SYNCFS, exchange, open_beneath, release_space, rename_if_absent, reserve_space,
+    start_writeback, syncfs,
 };
 
 use std::io;
@@ -28,7 +29,10 @@ mod imp {
 
     use cap_std::fs::Dir;
     use rustix::{
-        fs::{Advice, Mode, OFlags, RenameFlags, ResolveFlags, fadvise, openat2, renameat_with},
+        fs::{
+            Advice, FallocateFlags, Mode, OFlags, RenameFlags, ResolveFlags, fadvise, fallocate,
+            openat2, renameat_with,
+        },
         io::Errno,
     };
 
@@ -78,6 +82,17 @@ mod imp {
         }
     }
 
+    /// Reserves disk space for the first `len` bytes of an empty file. A failure costs only time.
+    pub(crate) fn reserve_space(file: &File, len: u64) {
+        let _ = fallocate(file, FallocateFlags::KEEP_SIZE, 0, len);
+    }
+
+    /// Releases the disk space of a range that holds only zeros. A failure costs only space.
+    pub(crate) fn release_space(file: &File, range: Range<u64>) {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _ = fallocate(file, flags, range.start, range.end - range.start);
+    }
+
     /// Flushes the file system that contains `file`.
     pub(crate) fn syncfs(file: &File) -> Result<(), Errno> {
         rustix::fs::syncfs(file)
@@ -106,6 +121,10 @@ mod imp {
     }
 
     pub(crate) fn start_writeback(_: &File, _: Range<u64>) {}
+
+    pub(crate) fn reserve_space(_: &File, _: u64) {}
+
+    pub(crate) fn release_space(_: &File, _: Range<u64>) {}
 
     pub(crate) fn syncfs(_: &File) -> Result<(), Errno> {
         Err(Errno::NOSYS)

@@ -3,6 +3,7 @@
 
 use std::{
     fs::File,
+    ops::Range,
     os::unix::fs::FileExt,
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
@@ -28,6 +29,11 @@ use crate::{
 /// the end then takes less time.
 const WRITEBACK_BYTES: u64 = 4 << 20;
 
+/// The size of the largest file for which disk space is reserved, so that workers who write to it at the
+/// same time need not wait for each other's allocations. A larger one may be a mostly empty disk image,
+/// and other programs need the space as well.
+const MAX_RESERVED: u64 = 1 << 30;
+
 /// The steps of a download.
 pub(super) struct Downloader<'a> {
     pub context: &'a RunContext<'a>,
@@ -47,6 +53,7 @@ pub(super) struct PartDownload {
     temporary: Mutex<Option<Temporary>>,
     file: File,
     is_sparse: bool,
+    is_reserved: bool,
 }
 
 impl PartDownload {
@@ -63,7 +70,7 @@ impl Steps for Downloader<'_> {
         let temporary = self.create_temporary(transfer, cache)?;
         let file = &temporary.file;
         let key = self.context.key(&object.path);
-        let output = Output { context: self.context, file, is_sparse: temporary.is_sparse };
+        let output = Output::new(self.context, file, temporary.is_sparse);
         let mut sink = SmallSink { output, verification: None };
         self.context.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
         let checked = match sink.verification {
@@ -98,6 +105,10 @@ impl Steps for Downloader<'_> {
         let temporary = self.create_temporary(transfer, &mut ParentCache::default())?;
         let fail = |error| Error::new("create file", transfer.path(), Cause::from(error));
         let file = temporary.file.try_clone().map_err(fail)?;
+        let is_reserved = temporary.is_sparse && object.size <= MAX_RESERVED;
+        if is_reserved {
+            local::reserve_space(&file, object.size);
+        }
         let part_size = part_size(object.size, self.context.config.transfer.part_size);
         Ok(PartDownload {
             sums: PartSums::new(&proof, part_count(object.size, part_size)),
@@ -108,6 +119,7 @@ impl Steps for Downloader<'_> {
             part_size,
             proof,
             is_sparse: temporary.is_sparse,
+            is_reserved,
             temporary: Mutex::new(Some(temporary)),
             file,
         })
@@ -118,12 +130,14 @@ impl Steps for Downloader<'_> {
     }
 
     fn part(&self, download: &PartDownload, index: u64) -> Result<()> {
-        let PartDownload { object, key, file, is_sparse, sums, .. } = download;
+        let PartDownload { object, key, file, sums, .. } = download;
         let range = part_range(object.size, download.part_size, index);
         let hasher = sums.as_ref().map(PartSums::hasher);
-        let output = Output { context: self.context, file, is_sparse: *is_sparse };
+        let mut output = Output::new(self.context, file, download.is_sparse);
+        output.is_reserved = download.is_reserved;
         let mut sink = PartSink { output, hasher, writeback_start: range.start };
         self.context.client.get(key, &object.etag, object.size, range.clone(), &mut sink)?;
+        sink.output.release_zeros(range.end);
         if let (Some(sums), Some(hasher)) = (sums, sink.hasher) {
             sums.add(index, hasher, range.end - range.start);
         }
@@ -262,7 +276,7 @@ impl Sink for PartSink<'_> {
     fn head(&mut self, _: &Head) {}
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
-        let Output { context, file, .. } = self.output;
+        let (context, file) = (self.output.context, self.output.file);
         self.output.write(offset, bytes)?;
         // Without a hasher, the file is read again to verify it, and should stay in the page cache.
         if let Some(hasher) = &mut self.hasher {
@@ -278,23 +292,44 @@ impl Sink for PartSink<'_> {
 }
 
 /// The file that a download is written to.
-#[derive(Clone, Copy)]
 struct Output<'a> {
     context: &'a RunContext<'a>,
     file: &'a File,
     is_sparse: bool,
+    /// Whether disk space may be reserved for the file. It is released where zeros belong.
+    is_reserved: bool,
+    /// The zeros at the end of what was received so far.
+    zeros: Range<u64>,
 }
 
-impl Output<'_> {
-    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
+impl<'a> Output<'a> {
+    fn new(context: &'a RunContext<'a>, file: &'a File, is_sparse: bool) -> Output<'a> {
+        Output { context, file, is_sparse, is_reserved: false, zeros: 0..0 }
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
+        let end = offset + bytes.len() as u64;
         if self.is_sparse {
-            for (offset, data) in holes::data(offset, bytes) {
-                self.file.write_all_at(data, offset)?;
+            if self.zeros.end != offset {
+                self.zeros = offset..offset;
             }
+            for (offset, data) in holes::data(offset, bytes) {
+                self.release_zeros(offset);
+                self.file.write_all_at(data, offset)?;
+                self.zeros.start = offset + data.len() as u64;
+            }
+            self.zeros.end = end;
         } else {
             self.file.write_all_at(bytes, offset)?;
         }
         self.context.bytes_done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Releases the space reserved for the zeros that end at `end`.
+    fn release_zeros(&self, end: u64) {
+        if self.is_reserved && self.zeros.start < end {
+            local::release_space(self.file, self.zeros.start..end);
+        }
     }
 }
