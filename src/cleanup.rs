@@ -5,9 +5,10 @@ use std::{collections::HashSet, path::Path};
 use crate::{
     cancel::Cancel,
     error::{Error, Result},
-    local::{self, Root},
+    local::{self, Root, ScanOptions},
     model::{links::Links, paths::above, skip::Skipped},
     report::{Event, exit},
+    selection::{Selection, Selector},
 };
 
 /// What a cleanup removed, or would remove.
@@ -29,7 +30,8 @@ impl Cleanup {
     }
 }
 
-/// Removes the directories below `dir` that contain nothing but empty directories.
+/// Removes the directories below `dir` that contain nothing but empty directories, except those that
+/// `selection` excludes. Sizes and ages do not matter.
 ///
 /// `dir` itself is never removed, and no link is followed. With `mock`, nothing is removed, no
 /// [`Event::Deleted`] is sent, and the result lists the directories that would be removed.
@@ -39,26 +41,37 @@ impl Cleanup {
 /// cannot be removed is not an error: see [`Cleanup::failures`].
 ///
 /// ```no_run
-/// let cancel = s3keep::Cancel::new();
-/// let done = s3keep::cleanup("/srv/restored".as_ref(), false, &cancel, &mut |_| {})?;
+/// let (selection, cancel) = Default::default();
+/// let dir = "/srv/restored".as_ref();
+/// let done = s3keep::cleanup(dir, &selection, false, &cancel, &mut |_| {})?;
 /// println!("{} directories removed", done.removed.len());
 /// # Ok::<(), s3keep::Error>(())
 /// ```
 pub fn cleanup(
     dir: &Path,
+    selection: &Selection,
     mock: bool,
     cancel: &Cancel,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Cleanup> {
     let root = Root::open(dir)?;
     let _lock = if mock { None } else { Some(root.lock()?) };
-    let scan = local::scan(&local::file_pool()?, dir, 0, Links::Skip, cancel)?;
+    let options = ScanOptions {
+        prefix_len: 0,
+        links: Links::Skip,
+        selector: Selector::new(selection)?.into(),
+        ignores_patterns: false,
+    };
+    let scan = local::scan(&local::file_pool()?, dir, &options, cancel)?;
     let mut occupied: HashSet<&str> = HashSet::new();
     let files = scan.files.iter().map(|file| &*file.path);
     let skipped = scan.skipped.iter().map(|skipped| skipped.path.as_str());
     let markers = scan.markers.iter().map(|marker| marker.path.as_str());
     let leftovers = scan.leftovers.iter().map(String::as_str);
-    for path in files.chain(skipped).chain(leftovers).chain(markers) {
+    let with_excluded = scan.with_excluded.iter().map(|(dir, _)| dir);
+    let excluded = scan.excluded.iter().chain(&scan.excluded_dirs).chain(with_excluded);
+    let excluded = excluded.map(|path| &**path);
+    for path in files.chain(skipped).chain(leftovers).chain(markers).chain(excluded) {
         occupied.insert(path);
         for dir in above(path).rev() {
             // The directories above an occupied directory are already marked.
@@ -106,7 +119,8 @@ mod tests {
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
         let deleted = |mock| {
             let mut deleted = Vec::new();
-            let done = cleanup(dir.path(), mock, &Cancel::new(), &mut |event| {
+            let selection = Selection::default();
+            let done = cleanup(dir.path(), &selection, mock, &Cancel::new(), &mut |event| {
                 if let Event::Deleted { path } = event {
                     deleted.push(path.to_owned());
                 }

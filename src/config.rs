@@ -12,6 +12,7 @@ use crate::{
         options::ClientOptions,
         parts::{MAX_PART_SIZE, MIN_PART_SIZE},
     },
+    selection::Selection,
 };
 
 /// The most workers that a configuration may ask for.
@@ -28,6 +29,8 @@ pub struct Config {
     pub access: Access,
     /// How symlinks are treated.
     pub links: Links,
+    /// Which entries the run looks at.
+    pub selection: Selection,
     /// Compare the contents of every pair of equal size, whatever the times are.
     pub by_content: bool,
     /// Do not delete anything.
@@ -62,6 +65,7 @@ impl Config {
             bucket,
             access,
             links: Links::default(),
+            selection: Selection::default(),
             by_content: false,
             no_delete: false,
             accept_incomplete: false,

@@ -1,10 +1,11 @@
 //! The whole flow: scan and list, plan, transfer.
 
 use std::{
+    collections::HashSet,
     mem,
     panic::resume_unwind,
     path,
-    sync::{OnceLock, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     thread,
     time::SystemTime,
 };
@@ -14,13 +15,14 @@ use crate::{
     config::Config,
     content::{self, Comparer},
     error::{Error, Result},
-    local::{self, FoundMarker, Marker, RealNames, Root, Scan, Snapshot},
+    local::{self, FoundMarker, Marker, RealNames, Root, Scan, ScanOptions, Snapshot},
     model::{count::Count, direction::Direction, file_mode::FileMode},
-    plan::{self, Candidate, Incomplete, Plan, PlanScope, Transfer, rule::Policy},
+    plan::{self, Candidate, Excluded, Incomplete, Plan, PlanScope, Transfer, rule::Policy},
     record::{Facts, Location, Record},
     remote::{self, Listing},
     report::{Event, Report, Stage},
     s3::Client,
+    selection::Selector,
     transfer,
     verify::{Verification, Verifier},
 };
@@ -78,8 +80,10 @@ impl Keeper {
     /// A side cannot be read: the directory (of a backup) or the bucket does not exist, or permission is
     /// denied. Or the keeper was cancelled.
     pub fn plan(&self, direction: Direction, on_event: &mut dyn FnMut(Event)) -> Result<Plan> {
-        let (mut scan, listing) = self.look_at_both_sides(Some(direction), on_event)?;
-        let snapshot = self.snapshot(direction, &mut scan, &listing);
+        let selector = Arc::new(Selector::new(&self.config.selection)?);
+        let BothSides { mut scan, listing, excluded, deletable } =
+            self.look_at_both_sides(Some(direction), &selector, on_event)?;
+        let snapshot = self.snapshot(direction, selector, &mut scan, &listing);
         let markers = mem::take(&mut scan.markers);
         let record = self.load_record(on_event);
         let policy = Policy {
@@ -90,6 +94,8 @@ impl Keeper {
             ignore_ctime: self.config.ignore_ctime,
         };
         let mut plan = plan::build(direction, scan, listing, record, &policy);
+        plan.mark_excluded(&deletable);
+        plan.excluded = excluded;
         plan.scope = Some(self.scope(direction));
         plan.snapshot = snapshot;
         self.join_spellings(&mut plan, &policy, on_event)?;
@@ -298,7 +304,9 @@ impl Keeper {
     /// # Errors
     /// A side cannot be read, a fatal error ended the verification, or the keeper was cancelled.
     pub fn verify(&self, read_data: bool, on_event: &mut dyn FnMut(Event)) -> Result<Verification> {
-        let (scan, listing) = self.look_at_both_sides(None, on_event)?;
+        let selector = Arc::new(Selector::new(&self.config.selection)?);
+        let BothSides { scan, listing, excluded, .. } =
+            self.look_at_both_sides(None, &selector, on_event)?;
         let verifier = Verifier {
             config: &self.config,
             client: &self.client,
@@ -307,7 +315,9 @@ impl Keeper {
             cancel: &self.cancel,
             read_data,
         };
-        self.client.with_cancel_watchdog(|| verifier.verify(scan, listing, on_event))
+        let verify = || verifier.verify(scan, listing, on_event);
+        let verification = self.client.with_cancel_watchdog(verify)?;
+        Ok(Verification { excluded, ..verification })
     }
 
     /// The state of the directory, to detect later changes. `None` if both sides have the same paths, so
@@ -315,13 +325,14 @@ impl Keeper {
     fn snapshot(
         &self,
         direction: Direction,
+        selector: Arc<Selector>,
         scan: &mut Scan,
         listing: &Listing,
     ) -> Option<Snapshot> {
         let has_difference = direction == Direction::Backup
             && !plan::merge::have_same_paths(&scan.files, &listing.objects);
-        let prefix_len = self.config.bucket.prefix().len();
-        has_difference.then(|| Snapshot::new(&self.file_pool, prefix_len, self.config.links, scan))
+        let options = self.scan_options(Some(direction), selector);
+        has_difference.then(|| Snapshot::new(&self.file_pool, options, scan))
     }
 
     /// The markers that concern a backup, and their lists.
@@ -347,11 +358,12 @@ impl Keeper {
     fn look_at_both_sides(
         &self,
         direction: Option<Direction>,
+        selector: &Arc<Selector>,
         on_event: &mut dyn FnMut(Event),
-    ) -> Result<(Scan, Listing)> {
+    ) -> Result<BothSides> {
         on_event(Event::Stage(Stage::Scanning));
         let config = &self.config;
-        let prefix_len = config.bucket.prefix().len();
+        let options = self.scan_options(direction, Arc::clone(selector));
         // Shared with the listing, which uses local names to guess where to split the key space.
         let scanned = OnceLock::new();
         let scan = || {
@@ -359,7 +371,7 @@ impl Keeper {
             if is_restore && matches!(config.dir.try_exists(), Ok(false)) {
                 return Ok(Scan::default());
             }
-            local::scan(&self.file_pool, &config.dir, prefix_len, config.links, &self.cancel)
+            local::scan(&self.file_pool, &config.dir, &options, &self.cancel)
         };
         let workers = config.transfer.workers;
         let may_use_ranges =
@@ -385,8 +397,28 @@ impl Keeper {
         let is_record = config.is_record();
         scan.files.retain(|file| !is_record(&file.path));
         listing.objects.retain(|object| !is_record(&object.path));
-        Ok((scan, listing))
+        let (excluded, deletable) = plan::select(selector, direction, &mut scan, &mut listing);
+        Ok(BothSides { scan, listing, excluded, deletable })
     }
+
+    fn scan_options(&self, direction: Option<Direction>, selector: Arc<Selector>) -> ScanOptions {
+        let deletes_excluded = selector.selection.delete_excluded;
+        ScanOptions {
+            prefix_len: self.config.bucket.prefix().len(),
+            links: self.config.links,
+            selector,
+            ignores_patterns: deletes_excluded && direction == Some(Direction::Restore),
+        }
+    }
+}
+
+/// What a run looks at.
+struct BothSides {
+    scan: Scan,
+    listing: Listing,
+    excluded: Excluded,
+    /// The paths of the objects that are deleted because patterns exclude them.
+    deletable: HashSet<Box<str>>,
 }
 
 /// The most open files of one worker: a connection, a file and up to two directories.

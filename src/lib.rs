@@ -57,6 +57,7 @@ mod record;
 mod remote;
 mod report;
 mod s3;
+mod selection;
 mod transfer;
 mod verify;
 mod worker_pool;
@@ -81,11 +82,12 @@ pub use model::{
     time::Timestamp,
 };
 pub use plan::{
-    Deletion, Guards, MaxDelete, Plan, Reason, Transfer, UnfinishedRestore, Withheld,
+    Deletion, Excluded, Guards, MaxDelete, Plan, Reason, Transfer, UnfinishedRestore, Withheld,
     WithheldReason,
 };
 pub use report::{Event, KEPT_FAILURES, Progress, Report, Stage, UnpreservedAttribute, exit};
 pub use s3::{Access, AccessOptions, Addressing, Checksum, Env};
+pub use selection::Selection;
 pub use verify::{Difference, Verification};
 
 /// Compiles the examples of the README with the other doc tests.

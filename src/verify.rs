@@ -17,7 +17,7 @@ use crate::{
         paths::tree_order,
         skip::Skipped,
     },
-    plan::{Candidate, Spellings, describe_spellings, merge::Merge},
+    plan::{Candidate, Excluded, Spellings, describe_spellings, merge::Merge},
     remote::Listing,
     report::{Event, Stage, exit},
     s3::Client,
@@ -62,6 +62,8 @@ pub struct Verification {
     pub differences: Vec<(String, Difference)>,
     /// The entries of either side that were skipped.
     pub skipped: Vec<Skipped>,
+    /// The entries that were not looked at: see [`Selection`](crate::Selection).
+    pub excluded: Excluded,
     /// The files and objects that could not be read.
     pub failures: Vec<Error>,
 }

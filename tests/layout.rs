@@ -81,7 +81,9 @@ const ORDER: &[&str] = &[
     "plan/incomplete",
     "plan/left_out",
     "plan/unreadable",
+    "plan/selected",
     "plan/plan",
+    "plan/excluded",
     "plan/spellings",
     "plan/merge",
     "plan/planned",
@@ -130,6 +132,12 @@ const ORDER: &[&str] = &[
     "local/file_state",
     "local/flush",
     "local/platform",
+    // Which entries a run looks at.
+    "selection/mod",
+    "selection/selector",
+    "selection/selection",
+    "selection/rules",
+    "selection/pattern_list",
     // The record: what was last known to be the same.
     "record/mod",
     "record/record",

@@ -6,6 +6,7 @@
 //! | page | content |
 //! | --- | --- |
 //! | [`decision_rule`] | which files are transferred, and what s3keep cannot detect |
+//! | [`selecting_files`] | patterns, sizes and ages: what a run looks at |
 //! | [`names_and_links`] | which names and file types are stored, symlinks, conflicts |
 //! | [`deletion_and_guards`] | what is deleted, in which order, and what prevents it |
 //! | [`integrity`] | checksums, temporary files, crashes, retries, `verify` |
@@ -25,6 +26,7 @@
 macro_rules! links {
     () => {
         "[decision_rule]: crate::guide::decision_rule
+[selecting_files]: crate::guide::selecting_files
 [names_and_links]: crate::guide::names_and_links
 [deletion_and_guards]: crate::guide::deletion_and_guards
 [integrity]: crate::guide::integrity
@@ -42,6 +44,9 @@ macro_rules! links {
 
 #[doc = concat!(links!(), include_str!("decision_rule.md"))]
 pub mod decision_rule {}
+
+#[doc = concat!(links!(), include_str!("selecting_files.md"))]
+pub mod selecting_files {}
 
 #[doc = concat!(links!(), include_str!("names_and_links.md"))]
 pub mod names_and_links {}

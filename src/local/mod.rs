@@ -38,7 +38,7 @@ pub(crate) use reading::{Preparation, Prepared, wait_for_next_tick};
 pub(crate) use reading::{is_recent, time_until_next_tick};
 pub(crate) use root::Root;
 pub(crate) use same_entry::RealNames;
-pub(crate) use scan::{FoundMarker, Scan, Unread, file_pool};
+pub(crate) use scan::{FoundMarker, Scan, ScanOptions, Unread, file_pool};
 pub(crate) use settle::scan;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use temporary::{Complete, Temporary};

@@ -1,14 +1,17 @@
 //! Scanning the directory: a rayon pool reads directories and the metadata of files.
 //!
 //! A scan returns the entries, and a reason for each entry that it skips. An unreadable directory
-//! is skipped. Only an unreadable root is an error.
+//! is skipped. Only an unreadable root is an error. An entry that is not selected is excluded, and an
+//! excluded directory is not read.
 
 use std::{
     ffi::OsStr,
-    fs, io,
+    fs,
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -31,7 +34,14 @@ use crate::{
         skip::{SkipReason, Skipped},
         time::Timestamp,
     },
+    selection::{IgnoreFiles, PatternList, Rules, Selector},
 };
+
+/// The file with the patterns of a directory.
+const IGNORE_FILE: &str = ".s3keepignore";
+
+/// How the tag of a cache directory begins: <https://bford.info/cachedir/>.
+const CACHE_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
 /// The least number of directory entries that one job of the pool looks at.
 const MIN_ENTRIES_PER_JOB: usize = 64;
@@ -47,6 +57,17 @@ const MAX_FOLLOWED: usize = 2;
 /// The most entries of directories behind [`MAX_FOLLOWED`] links, all together. More come from links
 /// between very many directories, and would exhaust the memory.
 const MAX_ENTRIES_BEHIND_LINKS: usize = 10_000_000;
+
+/// What a scan reads.
+#[derive(Clone, Debug)]
+pub(crate) struct ScanOptions {
+    /// The length of the key prefix, which counts towards the length of each key.
+    pub prefix_len: usize,
+    pub links: Links,
+    pub selector: Arc<Selector>,
+    /// Also find what patterns exclude.
+    pub ignores_patterns: bool,
+}
 
 /// The entries below the root. `files`, `dirs` and `skipped` are in tree order.
 #[derive(Debug, Default)]
@@ -67,6 +88,15 @@ pub struct Scan {
     pub markers: Vec<FoundMarker>,
     /// The skipped entries whose content is unknown.
     pub unread: Vec<Unread>,
+    /// The entries that are excluded whatever their names are. Each excludes everything at and below its
+    /// path on the other side.
+    pub excluded: Vec<Box<str>>,
+    /// The directories that patterns exclude with everything below them.
+    pub excluded_dirs: Vec<Box<str>>,
+    /// The directories with files that patterns exclude, and the number of these.
+    pub with_excluded: Vec<(Box<str>, u64)>,
+    /// The patterns of the ignore files, by the paths of their directories.
+    pub(crate) ignore_files: IgnoreFiles,
     /// The canonical path of the root.
     pub(crate) root: PathBuf,
     /// All directories that were read, the root included.
@@ -104,22 +134,20 @@ pub(crate) fn file_pool() -> Result<rayon::ThreadPool> {
         .map_err(|error| Error::new("start", "threads", io::Error::other(error)))
 }
 
-/// Scans the directory `root`. `prefix_len` is the length of the key prefix, which counts towards
-/// the length of each key.
+/// Scans the directory `root`.
 ///
 /// # Errors
 /// The root cannot be read, there are too many entries behind links, or the run was cancelled.
 pub(crate) fn scan(
     pool: &rayon::ThreadPool,
     root: &Path,
-    prefix_len: usize,
-    links: Links,
+    options: &ScanOptions,
     cancel: &Cancel,
 ) -> Result<Scan> {
     let fail = |error: io::Error| Error::new("read directory", root.display().to_string(), error);
     let root = root.canonicalize().map_err(fail)?;
     fs::read_dir(&root).map_err(fail)?;
-    let walk = Walk::new(&root, prefix_len, links, cancel);
+    let walk = Walk::new(&root, options, cancel);
     let mut found = walk.read(pool, vec![Directory::default()], &|_| false)?;
     pool.install(|| found.sort());
     found.root = root;
@@ -127,6 +155,12 @@ pub(crate) fn scan(
 }
 
 impl Scan {
+    /// The number of excluded entries. A directory that was not read counts once.
+    pub(crate) fn excluded_count(&self) -> u64 {
+        let files: u64 = self.with_excluded.iter().map(|(_, files)| files).sum();
+        files + (self.excluded.len() + self.excluded_dirs.len()) as u64
+    }
+
     pub(super) fn sort(&mut self) {
         self.files.par_sort_unstable_by(|a, b| paths::tree_order(&a.path, &b.path));
         // A directory that changes while it is read can return a file twice. The second one would
@@ -146,8 +180,9 @@ impl Scan {
 pub(super) struct Walk<'a> {
     /// Canonical, so that it is a prefix of every canonical path inside.
     root: &'a Path,
-    prefix_len: usize,
-    links: Links,
+    /// The file system of the root, if the run stays on it.
+    device: Option<u64>,
+    options: &'a ScanOptions,
     cancel: &'a Cancel,
     found: Mutex<Scan>,
     /// The number of entries of directories behind [`MAX_FOLLOWED`] links, and their limit.
@@ -168,6 +203,8 @@ pub(crate) struct Directory {
     pub linked_from: Vec<PathBuf>,
     /// If the directory is read again: its times before the last reading.
     pub previous: Option<DirectoryTimes>,
+    /// The patterns that apply to it, without those of its own ignore file.
+    pub rules: Rules,
 }
 
 /// A directory that was read.
@@ -187,20 +224,22 @@ enum Entry {
     Leftover(String),
     Marker(FoundMarker),
     Unread(Skipped, Unread),
+    /// Excluded by a pattern.
+    Excluded,
+    /// A directory that a pattern excludes with everything below it.
+    ExcludedDirectory(String),
+    /// Excluded for another reason, with everything at and below its path.
+    ExcludedTree(String),
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(
-        root: &'a Path,
-        prefix_len: usize,
-        links: Links,
-        cancel: &'a Cancel,
-    ) -> Walk<'a> {
+    pub(super) fn new(root: &'a Path, options: &'a ScanOptions, cancel: &'a Cancel) -> Walk<'a> {
         let (found, root_error) = Default::default();
+        let stays = options.selector.selection.one_file_system;
         Walk {
             root,
-            prefix_len,
-            links,
+            device: if stays { device(root) } else { None },
+            options,
             cancel,
             found,
             root_error,
@@ -246,7 +285,7 @@ impl<'a> Walk<'a> {
     fn directory<'s>(
         &'s self,
         scope: &rayon::Scope<'s>,
-        dir: Directory,
+        mut dir: Directory,
         is_known: &'s (impl Fn(&str) -> bool + Sync),
     ) {
         if self.cancel.is_cancelled() || self.has_too_many_behind_links() {
@@ -263,12 +302,17 @@ impl<'a> Walk<'a> {
         if dir.linked_from.len() >= MAX_FOLLOWED {
             self.behind_links.fetch_add(entries.len(), Ordering::Relaxed);
         }
-        let entries: Vec<Entry> = entries
-            .into_par_iter()
-            .with_min_len(MIN_ENTRIES_PER_JOB)
-            .map(|entry| self.entry(&dir, entry))
-            .collect();
-        let mut subdirs = Vec::new();
+        let rules = dir.rules.clone();
+        let entries: Vec<Entry> = match self.prepare(&mut dir, &entries) {
+            None => entries
+                .into_par_iter()
+                .with_min_len(MIN_ENTRIES_PER_JOB)
+                .map(|entry| self.entry(&dir, entry))
+                .collect(),
+            Some(instead) => Vec::from([instead]),
+        };
+        dir.rules = rules;
+        let (mut subdirs, mut excluded) = (Vec::new(), 0);
         {
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             for entry in entries {
@@ -281,6 +325,9 @@ impl<'a> Walk<'a> {
                         found.skipped.push(skipped);
                         found.unread.push(unread);
                     }
+                    Entry::Excluded => excluded += 1,
+                    Entry::ExcludedDirectory(path) => found.excluded_dirs.push(path.into()),
+                    Entry::ExcludedTree(path) => found.excluded.push(path.into()),
                     Entry::Directory(subdir) => {
                         found.dirs.push(subdir.path.as_str().into());
                         if subdir.linked_from.len() > dir.linked_from.len() {
@@ -292,11 +339,71 @@ impl<'a> Walk<'a> {
                     }
                 }
             }
+            if excluded > 0 {
+                found.with_excluded.push((dir.path.as_str().into(), excluded));
+            }
             found.read_dirs.push(ReadDirectory { dir, times });
         }
         for subdir in subdirs {
             scope.spawn(move |scope| self.directory(scope, subdir, is_known));
         }
+    }
+
+    /// Reads the ignore file of a directory. Returns what is found instead of its entries, if these are not
+    /// looked at.
+    fn prepare(
+        &self,
+        dir: &mut Directory,
+        entries: &[walkdir::Result<walkdir::DirEntry>],
+    ) -> Option<Entry> {
+        let file = |name: &str| {
+            let has_name = |entry: &&walkdir::DirEntry| entry.file_name() == name;
+            let entry = entries.iter().flatten().find(has_name)?;
+            entry.file_type().is_file().then(|| entry.path())
+        };
+        if self.options.selector.selection.exclude_caches
+            && !dir.path.is_empty()
+            && file("CACHEDIR.TAG").is_some_and(is_cache_tag)
+        {
+            return Some(Entry::ExcludedTree(dir.path.clone()));
+        }
+        let path = file(IGNORE_FILE).filter(|_| !dir.rules.is_excluded())?;
+        let read = fs::read_to_string(path).map_err(|error| error.to_string());
+        match read.and_then(|text| PatternList::of_text(&text)) {
+            Ok(patterns) => {
+                let patterns = Arc::new(patterns);
+                let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.ignore_files.insert(dir.path.as_str().into(), Arc::clone(&patterns));
+                let rules = std::mem::take(&mut dir.rules);
+                dir.rules = rules.with_ignore_file(&dir.path, patterns);
+                None
+            }
+            Err(why) => {
+                let error = io::Error::other(format!("{}: {why}", join(&dir.path, IGNORE_FILE)));
+                Some(self.unreadable_as_a_whole(dir, error))
+            }
+        }
+    }
+
+    fn excludes(&self, dir: &Directory, path: &str) -> bool {
+        let patterns = &self.options.selector.patterns;
+        !self.options.ignores_patterns && dir.rules.exclude(patterns, path)
+    }
+
+    /// A subdirectory, or what counts instead of it.
+    fn subdirectory(&self, parent: &Directory, mut dir: Directory) -> Entry {
+        let is_elsewhere =
+            |root| device(&self.root.join(&dir.real)).is_some_and(|device| device != root);
+        if self.device.is_some_and(is_elsewhere) {
+            return Entry::ExcludedTree(dir.path);
+        }
+        if !self.options.ignores_patterns {
+            match parent.rules.enter(&self.options.selector.patterns, &dir.path) {
+                Some(rules) => dir.rules = rules,
+                None => return Entry::ExcludedDirectory(dir.path),
+            }
+        }
+        Entry::Directory(dir)
     }
 
     fn entry(&self, dir: &Directory, entry: walkdir::Result<walkdir::DirEntry>) -> Entry {
@@ -306,6 +413,9 @@ impl<'a> Walk<'a> {
         };
         let Some(name) = entry.file_name().to_str() else {
             let path = join(&dir.path, &entry.file_name().to_string_lossy());
+            if self.excludes(dir, &path) {
+                return Entry::Excluded;
+            }
             if entry.file_type().is_dir() {
                 return unread(path, SkipReason::DirectoryNotUtf8, true, ctime(entry.path()));
             }
@@ -315,12 +425,10 @@ impl<'a> Walk<'a> {
         let real = dir.real.join(name);
         let file_type = entry.file_type();
         if file_type.is_dir() {
-            return Entry::Directory(Directory {
-                path,
-                real,
-                linked_from: dir.linked_from.clone(),
-                previous: None,
-            });
+            let linked_from = dir.linked_from.clone();
+            let (previous, rules) = Default::default();
+            let subdir = Directory { path, real, linked_from, previous, rules };
+            return self.subdirectory(dir, subdir);
         }
         if paths::is_marker(name) {
             let is_linked = !dir.linked_from.is_empty();
@@ -332,6 +440,9 @@ impl<'a> Walk<'a> {
             && let Some(real) = real.to_str()
         {
             return Entry::Leftover(real.to_owned());
+        }
+        if self.excludes(dir, &path) {
+            return Entry::Excluded;
         }
         if file_type.is_symlink() {
             return self.link(dir, path, entry.path());
@@ -366,7 +477,11 @@ impl<'a> Walk<'a> {
         if let Some(path) = name.map(|name| join(&dir.path, &name)) {
             return self.unreadable_entry(dir, path, true, &io_error(error));
         }
-        let error = io_error(error);
+        self.unreadable_as_a_whole(dir, io_error(error))
+    }
+
+    fn unreadable_as_a_whole(&self, dir: &Directory, error: io::Error) -> Entry {
+        let real = self.root.join(&dir.real);
         let unreadable = unread(dir.path.clone(), unreadable_reason(&error), true, ctime(&real));
         if dir.path.is_empty() {
             *self.root_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -375,8 +490,8 @@ impl<'a> Walk<'a> {
     }
 
     fn link(&self, dir: &Directory, path: String, link: &Path) -> Entry {
-        if self.links == Links::Skip {
-            return skip(path, SkipReason::Link);
+        if self.options.links == Links::Skip {
+            return Entry::ExcludedTree(path);
         }
         match links::follow(self.root, link) {
             Ok(LinkTarget::Skipped(reason)) => skip(path, reason),
@@ -412,7 +527,7 @@ impl<'a> Walk<'a> {
 
     fn link_to_directory(&self, dir: &Directory, path: String, real: PathBuf) -> Entry {
         let is_below_target = |dir: &PathBuf| dir.starts_with(&real);
-        if self.links != Links::Follow {
+        if self.options.links != Links::Follow {
             skip(path, SkipReason::LinkToDirectory)
         } else if is_below_target(&dir.real) || dir.linked_from.iter().any(is_below_target) {
             skip(path, SkipReason::LinkLoop)
@@ -420,15 +535,19 @@ impl<'a> Walk<'a> {
             skip(path, SkipReason::LinkTooDeep)
         } else {
             let linked_from = dir.linked_from.iter().chain([&dir.real]).cloned().collect();
-            Entry::Directory(Directory { path, real, linked_from, previous: None })
+            let (previous, rules) = Default::default();
+            self.subdirectory(dir, Directory { path, real, linked_from, previous, rules })
         }
     }
 
     fn file(&self, path: String, real: PathBuf, metadata: &fs::Metadata) -> Entry {
         if !metadata.is_file() {
-            return skip(path, SkipReason::Special);
+            return match self.options.selector.selection.skip_special {
+                true => Entry::ExcludedTree(path),
+                false => skip(path, SkipReason::Special),
+            };
         }
-        match paths::check(&path, self.prefix_len) {
+        match paths::check(&path, self.options.prefix_len) {
             Err(reason) => skip(path, SkipReason::Name(reason)),
             Ok(()) => {
                 let modified = match metadata.modified() {
@@ -471,6 +590,16 @@ pub(super) fn may_exist(root: &Path, dir: &Directory) -> bool {
     dir.path.is_empty() || !matches!(root.join(&dir.real).try_exists(), Ok(false))
 }
 
+fn device(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.dev())
+}
+
+fn is_cache_tag(path: &Path) -> bool {
+    let mut start = [0; CACHE_TAG.len()];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == CACHE_TAG
+}
+
 fn ctime(path: &Path) -> Option<Timestamp> {
     fs::symlink_metadata(path).ok().map(|metadata| FileState::changed(&metadata))
 }
@@ -483,6 +612,14 @@ fn io_error(error: walkdir::Error) -> io::Error {
 
 fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}
+
+#[cfg(test)]
+impl ScanOptions {
+    pub(super) fn of_links(links: Links) -> ScanOptions {
+        let selector = Selector::new(&crate::selection::Selection::default()).unwrap().into();
+        ScanOptions { prefix_len: 0, links, selector, ignores_patterns: false }
+    }
 }
 
 #[cfg(test)]
@@ -502,7 +639,8 @@ mod tests {
         }
         let (pool, cancel) = (file_pool().unwrap(), Cancel::new());
         let read = |max_behind_links| {
-            let walk = Walk::new(&root, 0, Links::Follow, &cancel);
+            let options = ScanOptions::of_links(Links::Follow);
+            let walk = Walk::new(&root, &options, &cancel);
             let walk = Walk { max_behind_links, ..walk };
             walk.read(&pool, vec![Directory::default()], &|_| false)
         };

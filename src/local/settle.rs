@@ -13,31 +13,30 @@ use rayon::prelude::*;
 
 use crate::{
     cancel::Cancel,
-    error::Result,
+    error::{Cause, Error, Result},
     local::{
         directory_times::DirectoryTimes,
-        scan::{self, Directory, ReadDirectory, Scan, Walk},
+        scan::{self, Directory, ReadDirectory, Scan, ScanOptions, Walk},
     },
-    model::{links::Links, paths},
+    model::paths,
+    selection::IgnoreFiles,
 };
 
 /// How often directories are read again. In one that changes all the time, some files may be missing.
 const MAX_ROUNDS: u32 = 3;
 
-/// Scans the directory `root`, and reads the directories again that changed meanwhile. `prefix_len` is
-/// the length of the key prefix, which counts towards the length of each key.
+/// Scans the directory `root`, and reads the directories again that changed meanwhile.
 ///
 /// # Errors
 /// The root cannot be read, there are too many entries behind links, or the run was cancelled.
 pub(crate) fn scan(
     pool: &rayon::ThreadPool,
     root: &Path,
-    prefix_len: usize,
-    links: Links,
+    options: &ScanOptions,
     cancel: &Cancel,
 ) -> Result<Scan> {
-    let mut found = scan::scan(pool, root, prefix_len, links, cancel)?;
-    found.settle(pool, prefix_len, links, cancel)?;
+    let mut found = scan::scan(pool, root, options, cancel)?;
+    found.settle(pool, options, cancel)?;
     Ok(found)
 }
 
@@ -45,8 +44,7 @@ impl Scan {
     fn settle(
         &mut self,
         pool: &rayon::ThreadPool,
-        prefix_len: usize,
-        links: Links,
+        options: &ScanOptions,
         cancel: &Cancel,
     ) -> Result<()> {
         let root = self.root.clone();
@@ -62,17 +60,34 @@ impl Scan {
             if changed.is_empty() {
                 break;
             }
+            let patterns = self.ignore_files.clone();
             self.forget(&changed);
             let changed: Vec<Directory> =
                 changed.into_iter().filter(|dir| scan::may_exist(&root, dir)).collect();
             let known = self.read_dirs.iter().map(|read| read.dir.path.clone());
             let known: HashSet<String> =
                 known.chain(changed.iter().map(|dir| dir.path.clone())).collect();
-            let walk = Walk::new(&root, prefix_len, links, cancel);
+            let walk = Walk::new(&root, options, cancel);
             self.append(walk.read(pool, changed, &|path: &str| known.contains(path))?);
             pool.install(|| self.sort());
+            self.check_patterns(&patterns)?;
         }
         Ok(())
+    }
+
+    /// Requires that no ignore file was added, changed or removed: its subdirectories were read with the
+    /// patterns that it had then.
+    fn check_patterns(&self, before: &IgnoreFiles) -> Result<()> {
+        let is_same = |dir: &str| match (before.get(dir), self.ignore_files.get(dir)) {
+            (Some(old), Some(new)) => old.has_same_lines(new),
+            _ => false,
+        };
+        let has_same_files = before.len() == self.ignore_files.len();
+        if has_same_files && self.ignore_files.keys().all(|dir| is_same(dir)) {
+            return Ok(());
+        }
+        let cause = Cause::Changed("an ignore file changed during the scan; run again");
+        Err(Error::new("read directory", self.root.display().to_string(), cause))
     }
 
     /// Removes what was found in directories.
@@ -93,6 +108,10 @@ impl Scan {
         self.leftovers.retain(|path| is_elsewhere(path));
         self.markers.retain(|marker| is_elsewhere(&marker.path));
         self.unread.retain(|unread| is_other(&unread.path));
+        self.excluded.retain(|path| is_other(path));
+        self.excluded_dirs.retain(|path| is_elsewhere(path));
+        self.with_excluded.retain(|(dir, _)| !dirs.contains(&**dir));
+        self.ignore_files.retain(|dir, _| !dirs.contains(&**dir));
     }
 
     fn append(&mut self, found: Scan) {
@@ -105,6 +124,10 @@ impl Scan {
         self.markers.extend(found.markers);
         self.unread.extend(found.unread);
         self.read_dirs.extend(found.read_dirs);
+        self.excluded.extend(found.excluded);
+        self.with_excluded.extend(found.with_excluded);
+        self.excluded_dirs.extend(found.excluded_dirs);
+        self.ignore_files.extend(found.ignore_files);
     }
 }
 
@@ -115,8 +138,15 @@ mod tests {
     use super::*;
     use crate::{
         local::scan::{Unread, file_pool},
-        model::skip::{SkipReason, Skipped},
+        model::{
+            links::Links,
+            skip::{SkipReason, Skipped},
+        },
     };
+
+    fn options() -> ScanOptions {
+        ScanOptions::of_links(Links::Inside)
+    }
 
     /// The files that a scan finds if `change` happens while it runs.
     fn scan_during(files: &[&str], change: impl Fn(&Path)) -> Vec<String> {
@@ -127,9 +157,9 @@ mod tests {
             fs::write(root.join(path), "content").unwrap();
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
-        let mut found = scan::scan(&pool, &root, 0, Links::Inside, &cancel).unwrap();
+        let mut found = scan::scan(&pool, &root, &options(), &cancel).unwrap();
         change(&root);
-        found.settle(&pool, 0, Links::Inside, &cancel).unwrap();
+        found.settle(&pool, &options(), &cancel).unwrap();
         let mut read: Vec<&str> = found.read_dirs.iter().map(|read| &*read.dir.path).collect();
         read.sort();
         let mut dirs: Vec<&str> = found.dirs.iter().map(|dir| &**dir).chain([""]).collect();
@@ -170,18 +200,18 @@ mod tests {
         let (root, cancel) = (dir.path().canonicalize().unwrap(), Cancel::new());
         fs::create_dir_all(root.join("d/s")).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
-        let mut found = scan::scan(&pool, &root, 0, Links::Inside, &cancel).unwrap();
+        let mut found = scan::scan(&pool, &root, &options(), &cancel).unwrap();
         // As if it could not be read. Root can read every directory.
         let reason = SkipReason::Unreadable("permission denied".to_owned());
         found.skipped.push(Skipped { path: "d/s".to_owned(), reason });
         found.unread.push(Unread { path: "d/s".into(), is_dir: true, changed: None });
         fs::write(root.join("d/new"), "content").unwrap();
-        found.settle(&pool, 0, Links::Inside, &cancel).unwrap();
+        found.settle(&pool, &options(), &cancel).unwrap();
         assert_eq!(found.files.len(), 1);
         assert_eq!((found.skipped.len(), found.unread.len()), (1, 1));
         // If it can be read now, it is not skipped.
         fs::write(root.join("d/s/x"), "content").unwrap();
-        found.settle(&pool, 0, Links::Inside, &cancel).unwrap();
+        found.settle(&pool, &options(), &cancel).unwrap();
         assert_eq!(found.files.len(), 2);
         assert_eq!((found.skipped.len(), found.unread.len()), (0, 0));
     }
@@ -193,8 +223,8 @@ mod tests {
         fs::create_dir(root.join("root")).unwrap();
         let root = root.join("root");
         fs::write(root.join("x"), "content").unwrap();
-        let mut found = scan::scan(&pool, &root, 0, Links::Inside, &cancel).unwrap();
+        let mut found = scan::scan(&pool, &root, &options(), &cancel).unwrap();
         fs::remove_dir_all(&root).unwrap();
-        assert!(found.settle(&pool, 0, Links::Inside, &cancel).is_err());
+        assert!(found.settle(&pool, &options(), &cancel).is_err());
     }
 }

@@ -25,17 +25,16 @@ use crate::{
     error::Result,
     local::{
         directory_times::DirectoryTimes,
-        scan::{Directory, ReadDirectory, Scan, Walk, may_exist},
+        scan::{Directory, ReadDirectory, Scan, ScanOptions, Walk, may_exist},
     },
-    model::{entry::File, links::Links, paths, skip::Skipped},
+    model::{entry::File, paths, skip::Skipped},
 };
 
 /// What a scan has found, as far as it is needed to recognize changes.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     root: PathBuf,
-    prefix_len: usize,
-    links: Links,
+    options: ScanOptions,
     directories: Vec<ReadDirectory>,
     /// Hashes of the paths of all entries.
     known: Hashes<u128>,
@@ -78,6 +77,8 @@ pub(crate) struct Changes {
     pub files: Vec<File>,
     /// Entries that are new and have to be skipped.
     pub skipped: Vec<Skipped>,
+    /// Entries that are excluded with everything at and below their paths. They may be new.
+    pub excluded: Vec<Box<str>>,
     /// Whether a restore into a changed directory began.
     pub has_marker: bool,
     /// Whether no directory had to be read again.
@@ -86,16 +87,10 @@ pub(crate) struct Changes {
 
 impl Snapshot {
     /// A snapshot of everything that `scan` has found.
-    pub(crate) fn new(
-        pool: &rayon::ThreadPool,
-        prefix_len: usize,
-        links: Links,
-        scan: &mut Scan,
-    ) -> Snapshot {
+    pub(crate) fn new(pool: &rayon::ThreadPool, options: ScanOptions, scan: &mut Scan) -> Snapshot {
         let mut snapshot = Snapshot {
             root: scan.root.clone(),
-            prefix_len,
-            links,
+            options,
             directories: take(&mut scan.read_dirs),
             known: Hashes::default(),
             states: Hashes::default(),
@@ -135,7 +130,7 @@ impl Snapshot {
             self.states.sort();
         });
         let is_known = |path: &str| self.known.contains(self.hash(path));
-        let walk = Walk::new(&self.root, self.prefix_len, self.links, cancel);
+        let walk = Walk::new(&self.root, &self.options, cancel);
         let mut found = walk.read(pool, changed, &is_known)?;
         let has_marker = found.markers.iter().any(|marker| !is_known(&marker.path));
         found.files.retain(|file| !is_known(&file.path) || self.may_have_been_moved(file));
@@ -144,7 +139,16 @@ impl Snapshot {
         pool.install(|| self.add_entries(&found));
         found.files.sort_by(|a, b| paths::tree_order(&a.path, &b.path));
         found.files.dedup_by(|a, b| a.path == b.path);
-        Ok(Changes { files: found.files, skipped: found.skipped, has_marker, is_settled })
+        let Scan { mut files, skipped, mut excluded, .. } = found;
+        let selector = &self.options.selector;
+        if selector.limits_size_or_age() {
+            let (selected, others): (Vec<_>, Vec<_>) = files
+                .into_iter()
+                .partition(|file| selector.has_selected_size_and_age(file.size, file.modified));
+            files = selected;
+            excluded.extend(others.into_iter().map(|file| file.path));
+        }
+        Ok(Changes { files, skipped, excluded, has_marker, is_settled })
     }
 
     fn add_entries(&mut self, scan: &Scan) {
@@ -198,7 +202,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::local::scan::{file_pool, scan};
+    use crate::{
+        local::scan::{file_pool, scan},
+        model::links::Links,
+    };
 
     struct Tree {
         dir: tempfile::TempDir,
@@ -226,8 +233,9 @@ mod tests {
 
         fn snapshot(&self) -> Snapshot {
             let root = self.dir.path().canonicalize().unwrap();
-            let mut found = scan(&self.pool, &root, 0, Links::Inside, &self.cancel).unwrap();
-            Snapshot::new(&self.pool, 0, Links::Inside, &mut found)
+            let options = ScanOptions::of_links(Links::Inside);
+            let mut found = scan(&self.pool, &root, &options, &self.cancel).unwrap();
+            Snapshot::new(&self.pool, options, &mut found)
         }
 
         /// The new files that are found until nothing changes any more.

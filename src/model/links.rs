@@ -11,6 +11,6 @@ pub enum Links {
     /// As `Inside`, and a link to a directory inside the directory counts as that directory. In one path,
     /// at most two such links are followed.
     Follow,
-    /// Every link is skipped and named.
+    /// Every link is excluded.
     Skip,
 }

@@ -33,8 +33,6 @@ pub enum SkipReason {
     LinkTooDeep,
     /// A symlink to a directory. [`Links::Follow`](crate::Links::Follow) would enter it.
     LinkToDirectory,
-    /// A symlink, skipped because of [`Links::Skip`](crate::Links::Skip).
-    Link,
     /// A socket, pipe or device.
     Special,
     /// Reading it failed with this message.
@@ -83,7 +81,6 @@ impl fmt::Display for SkipReason {
             SkipReason::LinkToDirectory => {
                 f.write_str("a symlink to a directory (--links follow enters it)")
             }
-            SkipReason::Link => f.write_str("a symlink"),
             SkipReason::Special => f.write_str("neither a file nor a directory"),
             SkipReason::Unreadable(why) => write!(f, "it cannot be read: {why}"),
             SkipReason::Vanished => f.write_str("it disappeared during the scan"),

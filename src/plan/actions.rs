@@ -53,6 +53,8 @@ pub struct Deletion {
     pub modified: Timestamp,
     /// The path is a symlink. Only the link is removed.
     pub is_link: bool,
+    /// A pattern excludes the path: the object is deleted although its file may exist.
+    pub is_excluded: bool,
 }
 
 /// A deletion that a run does not make, and why.

@@ -14,6 +14,7 @@ use crate::{
     plan::{
         actions::Deletion,
         emptied::EmptiedDirectories,
+        excluded::Excluded,
         merge::Merge,
         plan::{LinkedPaths, Plan},
         planned::Planned,
@@ -48,6 +49,7 @@ pub(crate) fn build(
         deletions: Vec::new(),
         withheld: Vec::new(),
         skipped: Vec::new(),
+        excluded: Excluded::default(),
         kept: Count::default(),
         leftovers: scan.leftovers,
         unfinished: Vec::new(),
@@ -132,6 +134,7 @@ impl Plan {
                         size: object.size,
                         modified: object.modified,
                         is_link: false,
+                        is_excluded: false,
                     });
                 }
                 (None, _) => {}
@@ -168,6 +171,7 @@ impl Plan {
                         size: file.size,
                         modified: file.modified,
                         is_link: file.target.is_some(),
+                        is_excluded: false,
                     });
                 }
                 continue;

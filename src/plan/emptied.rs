@@ -152,7 +152,7 @@ mod tests {
                 paths.sort_by(|a, b| tree_order(a, b));
                 paths
             };
-            let skip = |path: Box<str>| Skipped { path: path.into(), reason: SkipReason::Link };
+            let skip = |path: Box<str>| Skipped { path: path.into(), reason: SkipReason::Special };
             let skipped: Vec<Skipped> =
                 in_tree_order(links.clone()).into_iter().map(skip).collect();
             let dirs = in_tree_order(dirs.iter().cloned().collect());

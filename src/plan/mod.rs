@@ -8,6 +8,7 @@ mod actions;
 mod build;
 mod doubt;
 mod emptied;
+mod excluded;
 mod guards;
 mod incomplete;
 mod join;
@@ -22,16 +23,19 @@ pub(crate) mod protected;
 pub(crate) mod rule;
 #[cfg(test)]
 mod rule_model;
+mod selected;
 mod spellings;
 mod unreadable;
 mod withheld;
 
 pub use actions::{Deletion, Transfer, Withheld, WithheldReason};
 pub(crate) use build::build;
+pub use excluded::Excluded;
 pub use guards::{Guards, MaxDelete};
 pub(crate) use incomplete::Incomplete;
 pub(crate) use plan::PlanScope;
 pub use plan::{Plan, UnfinishedRestore};
 pub use rule::Reason;
+pub(crate) use selected::select;
 pub(crate) use spellings::{Alike, Candidate, Spellings, describe_spellings};
 pub(crate) use withheld::{Untransferred, withhold};

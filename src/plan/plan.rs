@@ -19,6 +19,7 @@ use crate::{
     },
     plan::{
         actions::{Deletion, Transfer, Withheld},
+        excluded::Excluded,
         overlap::Overlap,
         planned::Planned,
         protected::ProtectedPaths,
@@ -58,6 +59,8 @@ pub struct Plan {
     pub withheld: Vec<Withheld>,
     /// The entries of either side that are skipped.
     pub skipped: Vec<Skipped>,
+    /// The entries that the run does not look at: see [`Selection`](crate::Selection).
+    pub excluded: Excluded,
     /// The entries that are the same on both sides.
     pub kept: Count,
     /// Temporary files that earlier restores left behind. A restore removes them. A backup neither

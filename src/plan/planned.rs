@@ -68,8 +68,8 @@ impl Planned {
     }
 
     fn hash(&self, deletion: &Deletion) -> u64 {
-        let Deletion { path, size, modified, is_link } = deletion;
-        self.hasher.hash_one((path, size, modified.nanos(), is_link))
+        let Deletion { path, size, modified, is_link, is_excluded } = deletion;
+        self.hasher.hash_one((path, size, modified.nanos(), is_link, is_excluded))
     }
 
     pub(super) fn has_deletion(&self, deletion: &Deletion) -> bool {
@@ -179,6 +179,7 @@ mod tests {
             size: path.len() as u64,
             modified: Timestamp::from_secs(0),
             is_link: false,
+            is_excluded: false,
         });
         let needs =
             [Needs::Nothing, Needs::File(1), Needs::File(3), Needs::File(9), Needs::Anything];

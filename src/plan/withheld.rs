@@ -156,7 +156,7 @@ mod tests {
 
     fn deletion(path: &str, size: u64, seconds: i64) -> Deletion {
         let modified = Timestamp::from_secs(seconds);
-        Deletion { path: path.into(), size, modified, is_link: false }
+        Deletion { path: path.into(), size, modified, is_link: false, is_excluded: false }
     }
 
     fn entry(path: &str, needs: Needs, changed: Option<i64>) -> Untransferred {

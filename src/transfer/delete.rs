@@ -59,6 +59,9 @@ fn delete_batch<'a>(
         if restoring.covering(&deletion.path).is_some() {
             return Err(Cause::Changed("a restore into its directory began after the scan"));
         }
+        if deletion.is_excluded {
+            return Ok(());
+        }
         match context.root.has_no_file(&deletion.path, context.config.links, &mut names) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Cause::Changed("the local file may exist again")),

@@ -58,7 +58,8 @@ pub(super) fn recheck(
         changes.files.retain(|file| skipped.covering(&file.path).is_none());
         let is_incomplete = hides_content || changes.files.len() < count;
         changes.skipped.iter().for_each(|skipped| on_event(Event::Skipped(skipped)));
-        let protected = ProtectedPaths::of_skipped(&changes.skipped);
+        let mut protected = ProtectedPaths::of_skipped(&changes.skipped);
+        changes.excluded.iter().for_each(|path| protected.insert(path));
         deletions.retain(|deletion| protected.covering(&deletion.path).is_none());
         report.skipped.extend(changes.skipped);
         if !changes.files.is_empty() {

@@ -28,6 +28,7 @@ mod record;
 mod requests;
 mod resume;
 mod secrets;
+mod selection;
 mod spellings;
 mod unfinished_restores;
 mod withheld;

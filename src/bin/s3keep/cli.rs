@@ -4,6 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use argh::FromArgs;
 use bytesize::ByteSize;
 use s3keep::{
-    Access, AccessOptions, BucketUrl, Config, Direction, Env, Guards, Links, MaxDelete,
+    Access, AccessOptions, BucketUrl, Config, Direction, Env, Guards, Links, MaxDelete, Selection,
     TransferConfig,
 };
 
@@ -24,7 +25,7 @@ pub struct Request {
 pub enum Command {
     Sync { direction: Direction, config: Config, mock: bool, yes: bool },
     Verify { config: Config, read_data: bool },
-    Cleanup { dir: PathBuf, mock: bool },
+    Cleanup { dir: PathBuf, selection: Selection, mock: bool },
 }
 
 /// How results are printed.
@@ -93,10 +94,41 @@ macro_rules! bucket_command {
             /// send unsigned requests, for public buckets
             #[argh(switch)]
             unsigned: bool,
-            /// symlinks: follow enters links to directories, too (two in one path at most); skip skips
+            /// leave out what matches a pattern, on both sides. Patterns are those of gitignore files; the
+            /// last that matches an entry or a directory above it decides
+            #[argh(option, from_str_fn(exclude))]
+            exclude: Vec<PatternOption>,
+            /// do not leave out what matches a pattern, although an earlier one does
+            #[argh(option, from_str_fn(include))]
+            include: Vec<PatternOption>,
+            /// leave out what matches a pattern of this file
+            #[argh(option, from_str_fn(exclude_from))]
+            exclude_from: Vec<PatternOption>,
+            /// leave out smaller files
+            #[argh(option)]
+            min_size: Option<ByteSize>,
+            /// leave out larger files
+            #[argh(option)]
+            max_size: Option<ByteSize>,
+            /// leave out files that were modified longer ago, such as 7d
+            #[argh(option, from_str_fn(duration))]
+            newer_than: Option<Duration>,
+            /// leave out files that were modified more recently
+            #[argh(option, from_str_fn(duration))]
+            older_than: Option<Duration>,
+            /// leave out directories on other file systems
+            #[argh(switch)]
+            one_file_system: bool,
+            /// leave out the content of directories with a CACHEDIR.TAG
+            #[argh(switch)]
+            exclude_caches: bool,
+            /// symlinks: follow enters links to directories, too (two in one path at most); skip leaves out
             /// all links. By default, links to files count as files. No link is followed out of the directory
             #[argh(option, from_str_fn(links))]
             links: Option<Links>,
+            /// sockets, pipes and devices: skip leaves them out. By default, each is skipped and named
+            #[argh(option, from_str_fn(special))]
+            special: Option<bool>,
             /// the most requests in flight (default 512)
             #[argh(option)]
             workers: Option<usize>,
@@ -132,6 +164,14 @@ macro_rules! bucket_command {
                 let mut config = Config::new(dir, bucket, access);
                 let default = config.transfer.clone();
                 config.links = self.links.unwrap_or_default();
+                config.selection = selection(&self.exclude, &self.include, &self.exclude_from)?;
+                config.selection.min_size = self.min_size.map(|size| size.as_u64());
+                config.selection.max_size = self.max_size.map(|size| size.as_u64());
+                config.selection.newer_than = self.newer_than;
+                config.selection.older_than = self.older_than;
+                config.selection.one_file_system = self.one_file_system;
+                config.selection.exclude_caches = self.exclude_caches;
+                config.selection.skip_special = self.special.unwrap_or_default();
                 config.transfer = TransferConfig {
                     workers: self.workers.unwrap_or(default.workers),
                     part_size: self.part_size.map_or(default.part_size, |size| size.as_u64()),
@@ -174,6 +214,9 @@ bucket_command! {
         /// delete nothing
         #[argh(switch)]
         no_delete: bool,
+        /// delete in the target what patterns leave out
+        #[argh(switch)]
+        delete_excluded: bool,
         /// in a backup: treat a directory as complete although a restore into it has not finished, and
         /// remove the markers of such restores
         #[argh(switch)]
@@ -225,6 +268,21 @@ struct Cleanup {
     /// the directory
     #[argh(option, short = 'p')]
     prefix: Option<String>,
+    /// keep directories that match a pattern, and those that contain something that does
+    #[argh(option, from_str_fn(exclude))]
+    exclude: Vec<PatternOption>,
+    /// remove directories that match a pattern, although an earlier one keeps them
+    #[argh(option, from_str_fn(include))]
+    include: Vec<PatternOption>,
+    /// keep what matches a pattern of this file
+    #[argh(option, from_str_fn(exclude_from))]
+    exclude_from: Vec<PatternOption>,
+    /// keep directories on other file systems
+    #[argh(switch)]
+    one_file_system: bool,
+    /// keep directories below one with a CACHEDIR.TAG
+    #[argh(switch)]
+    exclude_caches: bool,
     /// show what would be removed, remove nothing
     #[argh(switch)]
     mock: bool,
@@ -278,6 +336,7 @@ impl Sync {
         config.record = cache.filter(|_| !self.no_record).map(|cache| record_in(&cache, &config));
         config.by_content = self.checksum;
         config.no_delete = self.no_delete;
+        config.selection.delete_excluded = self.delete_excluded;
         if self.accept_incomplete && direction == Direction::Restore {
             bail!("--accept-incomplete is an option of backup");
         }
@@ -317,8 +376,70 @@ impl Cleanup {
             (Some(dir), None) | (None, Some(dir)) => dir,
             _ => bail!("cleanup takes one directory"),
         };
-        let command = Command::Cleanup { dir: dir.into(), mock: self.mock || self.dry_run };
+        let mut selection = selection(&self.exclude, &self.include, &self.exclude_from)?;
+        selection.one_file_system = self.one_file_system;
+        selection.exclude_caches = self.exclude_caches;
+        let mock = self.mock || self.dry_run;
+        let command = Command::Cleanup { dir: dir.into(), selection, mock };
         Ok(Request { command, output: Output { json: self.json, quiet: self.quiet } })
+    }
+}
+
+/// A value of an option that selects by name, with its place among all of these: later ones win.
+struct PatternOption {
+    place: usize,
+    kind: PatternKind,
+    value: String,
+}
+
+#[derive(Clone, Copy)]
+enum PatternKind {
+    Exclude,
+    Include,
+    ExcludeFrom,
+}
+
+/// argh collects the values of each option, but not the order of values of different options.
+fn pattern_option(kind: PatternKind, value: &str) -> Result<PatternOption, String> {
+    static NEXT_PLACE: AtomicUsize = AtomicUsize::new(0);
+    let place = NEXT_PLACE.fetch_add(1, Ordering::Relaxed);
+    Ok(PatternOption { place, kind, value: value.to_owned() })
+}
+
+fn exclude(value: &str) -> Result<PatternOption, String> {
+    pattern_option(PatternKind::Exclude, value)
+}
+
+fn include(value: &str) -> Result<PatternOption, String> {
+    pattern_option(PatternKind::Include, value)
+}
+
+fn exclude_from(value: &str) -> Result<PatternOption, String> {
+    pattern_option(PatternKind::ExcludeFrom, value)
+}
+
+fn selection(
+    exclude: &[PatternOption],
+    include: &[PatternOption],
+    exclude_from: &[PatternOption],
+) -> Result<Selection> {
+    let mut options: Vec<_> = exclude.iter().chain(include).chain(exclude_from).collect();
+    options.sort_by_key(|option| option.place);
+    let mut selection = Selection::default();
+    for PatternOption { kind, value, .. } in options {
+        match kind {
+            PatternKind::Exclude => selection.exclude(value),
+            PatternKind::Include => selection.include(value),
+            PatternKind::ExcludeFrom => selection.exclude_from(Path::new(value)),
+        }?;
+    }
+    Ok(selection)
+}
+
+fn special(text: &str) -> Result<bool, String> {
+    match text {
+        "skip" => Ok(true),
+        _ => Err("expected skip".to_owned()),
     }
 }
 

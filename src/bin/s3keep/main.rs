@@ -67,10 +67,11 @@ fn execute(command: Command, printer: &mut Printer) -> Result<u8> {
             printer.verification(&verification);
             Ok(verification.exit_code())
         }
-        Command::Cleanup { dir, mock } => {
+        Command::Cleanup { dir, selection, mock } => {
             let cancel = Cancel::new();
             let _question = signals::cancel_on_signals(cancel.clone())?;
-            let cleanup = s3keep::cleanup(&dir, mock, &cancel, &mut |event| printer.event(event))?;
+            let mut on_event = |event: s3keep::Event<'_>| printer.event(event);
+            let cleanup = s3keep::cleanup(&dir, &selection, mock, &cancel, &mut on_event)?;
             printer.cleanup(&cleanup, mock);
             Ok(cleanup.exit_code())
         }

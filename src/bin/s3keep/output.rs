@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use s3keep::{
-    Cleanup, Direction, Error, Escaped, Event, Keeper, Plan, Report, Skipped, Stage,
+    Cleanup, Direction, Error, Escaped, Event, Excluded, Keeper, Plan, Report, Skipped, Stage,
     UnfinishedRestore, UnpreservedAttribute, Verification, Withheld, WithheldReason,
 };
 use serde_json::json;
@@ -134,6 +134,7 @@ impl Printer {
             ByteSize(plan.kept.bytes),
             plan.skipped.len(),
         );
+        text += &describe_excluded(plan.excluded);
         if !plan.withheld.is_empty() {
             text += &format!("; {} deletions withheld", plan.withheld.len());
         }
@@ -150,6 +151,7 @@ impl Printer {
         self.line(text, || json!({
             "type": "plan", "direction": direction(plan.direction), "transfer": transferred,
             "delete": plan.deletions.len(), "unchanged": plan.kept, "skipped": plan.skipped.len(),
+            "excluded": excluded_json(plan.excluded),
             "withheld": plan.withheld.len(),
             "doubt": in_doubt, "new_files": new_files,
             "new_file_mode": new_file_mode.map(|mode| mode.to_string()),
@@ -379,7 +381,7 @@ impl Printer {
         self.skipped(&found.skipped);
         let unknown =
             found.differences.iter().filter(|(_, d)| *d == s3keep::Difference::Unknown).count();
-        let text = format!(
+        let mut text = format!(
             "{} the same ({}), {} different, {unknown} unknown, {} skipped, {} failed",
             found.same.entries,
             ByteSize(found.same.bytes),
@@ -387,9 +389,11 @@ impl Printer {
             found.skipped.len(),
             found.failures.len(),
         );
+        text += &describe_excluded(found.excluded);
         self.line(text, || json!({
             "type": "summary", "same": found.same, "different": found.differences.len() - unknown,
             "unknown": unknown, "skipped": found.skipped.len(), "failed": found.failures.len(),
+            "excluded": excluded_json(found.excluded),
             "exit_code": found.exit_code(),
         }));
         self.flush();
@@ -422,6 +426,17 @@ impl Printer {
 /// Prints a line to standard error. A closed pipe is not an error.
 pub fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "s3keep: {text}");
+}
+
+fn describe_excluded(excluded: Excluded) -> String {
+    if excluded.is_empty() {
+        return String::new();
+    }
+    format!("; {} local entries and {} objects excluded", excluded.local, excluded.remote)
+}
+
+fn excluded_json(excluded: Excluded) -> serde_json::Value {
+    json!({"local": excluded.local, "remote": excluded.remote})
 }
 
 fn unpreserved_json(report: &Report) -> Vec<serde_json::Value> {
