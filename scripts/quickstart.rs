@@ -11,6 +11,8 @@
 //! The exit code is 0 if everything worked, 1 if a check failed, and 2 if everything worked but
 //! some entries of DIR could not be backed up. If a command fails, it is that command's exit code.
 
+#[path = "../src/bin/s3keep/arguments.rs"]
+mod arguments;
 #[allow(dead_code, reason = "the example runs only some commands, without confirmation")]
 #[path = "../src/bin/s3keep/cli.rs"]
 mod cli;

@@ -5,9 +5,9 @@ use std::{
     mem,
     panic::resume_unwind,
     path,
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicU64},
     thread,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     content::{self, Comparer},
     error::{Error, Result},
-    local::{self, FoundMarker, Marker, RealNames, Root, Scan, ScanOptions, Snapshot},
+    local::{self, FoundMarker, Lock, Marker, RealNames, Root, Scan, ScanOptions, Snapshot},
     model::{count::Count, direction::Direction, file_mode::FileMode},
     plan::{self, Candidate, Excluded, Incomplete, Plan, PlanScope, Transfer, rule::Policy},
     record::{Facts, Location, Record},
@@ -41,6 +41,8 @@ pub struct Keeper {
     cancel: Cancel,
     /// Reads local files in parallel.
     file_pool: rayon::ThreadPool,
+    /// The lock of the directory, from [`lock`](Keeper::lock) to the end of the run.
+    held: Mutex<Option<Lock>>,
 }
 
 impl Keeper {
@@ -54,7 +56,8 @@ impl Keeper {
         let cancel = Cancel::new();
         let options = config.transfer.client_options();
         let client = Client::new(config.bucket.bucket(), &config.access, &options, &cancel)?;
-        Ok(Keeper { config, client, cancel, file_pool: local::file_pool()? })
+        let held = Mutex::new(None);
+        Ok(Keeper { config, client, cancel, file_pool: local::file_pool()?, held })
     }
 
     /// The configuration of this keeper.
@@ -72,6 +75,40 @@ impl Keeper {
     #[must_use = "nothing is cancelled before `cancel` is called on the handle"]
     pub fn cancel(&self) -> Cancel {
         self.cancel.clone()
+    }
+
+    /// Locks the directory against other runs before it is scanned, until [`execute`](Keeper::execute)
+    /// returns or the keeper is dropped. Waits for up to `wait` if another process has locked it.
+    ///
+    /// Without this, `execute` locks the directory, after the scan. A directory that does not exist yet is
+    /// always locked then.
+    ///
+    /// # Errors
+    /// Another process has locked the directory: [`Refusal::Busy`](crate::Refusal::Busy). Or the directory
+    /// cannot be opened, or the keeper was cancelled.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// # fn run(keeper: &s3keep::Keeper) -> s3keep::Result<()> {
+    /// keeper.lock(Duration::from_secs(600), &mut |_| {})?;
+    /// let plan = keeper.plan(s3keep::Direction::Backup, &mut |_| {})?;
+    /// keeper.execute(plan, &mut |_| {})?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lock(&self, wait: Duration, on_event: &mut dyn FnMut(Event)) -> Result<()> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() || matches!(self.config.dir.try_exists(), Ok(false)) {
+            return Ok(());
+        }
+        let root = Root::open(&self.config.dir)?;
+        let on_wait = || on_event(Event::Stage(Stage::Waiting));
+        let (lock, warning) = root.lock_within(wait, &self.cancel, on_wait)?;
+        if let Some(warning) = &warning {
+            on_event(Event::Warning(warning));
+        }
+        *held = Some(lock);
+        Ok(())
     }
 
     /// Scans the directory, lists the bucket, and plans a run in `direction`. Changes nothing.
@@ -249,6 +286,7 @@ impl Keeper {
     /// program added or changed, another run is active in the directory, the directory cannot be opened, or a restore
     /// cannot write its marker into it.
     pub fn execute(&self, mut plan: Plan, on_event: &mut dyn FnMut(Event)) -> Result<Report> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         if plan.scope != Some(self.scope(plan.direction)) {
             return Err(Error::config(
                 "the plan was made for another direction, directory, bucket or endpoint; make a new plan",
@@ -260,7 +298,10 @@ impl Keeper {
             Direction::Backup => Root::open(&self.config.dir)?,
             Direction::Restore => Root::create(&self.config.dir)?,
         };
-        let (_lock, warning) = root.lock()?;
+        let (_lock, warning) = match held {
+            Some(lock) => (lock, None),
+            None => root.lock()?,
+        };
         if let Some(warning) = &warning {
             on_event(Event::Warning(warning));
         }

@@ -60,7 +60,8 @@ fn printed(args: &[&str]) -> String {
 fn exit_codes_are_the_same_in_code_help_readme_and_guide() {
     let table = exit_code_table("README.md");
     assert_eq!(exit_code_table("src/guide/credentials_and_settings.md"), table);
-    let codes = [exit::SUCCESS, exit::FAILED, exit::PARTIAL, exit::REFUSED, exit::INTERRUPTED];
+    let codes =
+        [exit::SUCCESS, exit::FAILED, exit::PARTIAL, exit::REFUSED, exit::BUSY, exit::INTERRUPTED];
     let in_table = table.iter().map(|row| row.split(' ').nth(1).unwrap().parse::<u8>().unwrap());
     assert_eq!(in_table.collect::<Vec<_>>(), codes);
     let help = printed(&["help"]);
@@ -68,7 +69,7 @@ fn exit_codes_are_the_same_in_code_help_readme_and_guide() {
     let meanings = in_help.split(';').map(str::trim);
     let in_help = meanings.map(|text| text.split(' ').next().unwrap().parse::<u8>().unwrap());
     assert_eq!(in_help.collect::<Vec<_>>(), codes);
-    let refused = "refused by a guard, not confirmed, or another run is working in the directory";
+    let refused = "refused by a guard, or not confirmed";
     assert!(help.contains(&format!("{} {refused};", exit::REFUSED)), "{help}");
     assert!(table[3].contains(&format!("| {refused};")), "{}", table[3]);
 }

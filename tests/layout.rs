@@ -20,6 +20,8 @@ const ORDER: &[&str] = &[
     "bin/s3keep/main",
     "bin/s3keep/output",
     "bin/s3keep/cli",
+    "bin/s3keep/arguments",
+    "bin/s3keep/question",
     "bin/s3keep/signals",
     "bin/s3keep/open_files",
     // The guide: documentation pages, no code.

@@ -7,6 +7,7 @@ use std::{
     fs::{File, TryLockError},
     io,
     path::Path,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -15,10 +16,14 @@ use rustix::{
 };
 
 use crate::{
-    error::{Error, Refusal, Result},
+    cancel::Cancel,
+    error::{Cause, Error, Refusal, Result},
     local::root::Root,
     model::{escape::Escaped, paths::above},
 };
+
+/// How often a run that waits for a lock tries again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Keeps other runs out of a directory until it is dropped.
 pub(crate) struct Lock {
@@ -53,6 +58,29 @@ impl Root {
         Ok((Lock { dir }, warning))
     }
 
+    /// Locks the directory, and waits for up to `wait` if another process has locked it.
+    pub(crate) fn lock_within(
+        &self,
+        wait: Duration,
+        cancel: &Cancel,
+        on_wait: impl FnOnce(),
+    ) -> Result<(Lock, Option<String>)> {
+        let start = Instant::now();
+        let mut on_wait = Some(on_wait);
+        loop {
+            match self.lock() {
+                Err(error) if is_busy(&error) && start.elapsed() < wait => {
+                    if let Some(on_wait) = on_wait.take() {
+                        on_wait();
+                    }
+                    cancel.sleep(RETRY_INTERVAL.min(wait));
+                    cancel.check()?;
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Whether another run is active in a directory that contains `path`: one above the root, or
     /// one between the root and `path`. Temporary files there may belong to that run.
     ///
@@ -72,6 +100,10 @@ impl Root {
         }
         Ok(false)
     }
+}
+
+fn is_busy(error: &Error) -> bool {
+    matches!(error.cause(), Cause::Refused(Refusal::Busy(_)))
 }
 
 fn is_locked(dir: &Path) -> io::Result<bool> {

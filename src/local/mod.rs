@@ -30,6 +30,7 @@ pub(crate) use access_control::AccessSource;
 pub(crate) use file_state::{Expected, FileState};
 pub(crate) use hidden_content::{HIDDEN_CONTENT, has_hidden_content};
 pub(crate) use leftover::Leftover;
+pub(crate) use lock::Lock;
 pub(crate) use marker::Marker;
 pub(crate) use parent::ParentCache;
 pub(crate) use platform::{release_space, reserve_space, start_writeback};

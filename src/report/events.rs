@@ -47,7 +47,10 @@ pub enum Event<'a> {
 
 /// The stages of a run, one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stage {
+    /// Waiting for another process that has locked the directory.
+    Waiting,
     /// Scanning the directory and listing the bucket.
     Scanning,
     /// Reading files to compare contents.

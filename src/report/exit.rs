@@ -1,6 +1,6 @@
 //! The exit codes of the command.
 
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Error, Refusal};
 
 /// Success: everything was done, and nothing was skipped.
 pub const SUCCESS: u8 = 0;
@@ -8,9 +8,10 @@ pub const SUCCESS: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The run finished, but some entries failed or were skipped, or a verification found differences.
 pub const PARTIAL: u8 = 2;
-/// A guard refused the run, it was not confirmed, or another run is working in the directory. Nothing was
-/// changed.
+/// A guard refused the run, or it was not confirmed. Nothing was changed.
 pub const REFUSED: u8 = 3;
+/// Another run is working in the directory. Nothing was changed; try later.
+pub const BUSY: u8 = 4;
 /// The run was interrupted.
 pub const INTERRUPTED: u8 = 130;
 
@@ -25,6 +26,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self.cause() {
             Cause::Interrupted => INTERRUPTED,
+            Cause::Refused(Refusal::Busy(_)) => BUSY,
             Cause::Refused(_) => REFUSED,
             _ => FAILED,
         }

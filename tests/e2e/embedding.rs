@@ -237,7 +237,7 @@ fn second_run_in_a_locked_directory_is_refused() {
         let plan = second.plan(Direction::Backup, &mut |_| {}).unwrap();
         let refused = second.execute(plan, &mut |_| {}).unwrap_err();
         assert!(matches!(refused.cause(), Cause::Refused(Refusal::Busy(_))), "{refused}");
-        assert_eq!(refused.exit_code(), exit::REFUSED);
+        assert_eq!(refused.exit_code(), exit::BUSY);
         release.send(()).unwrap();
         assert_eq!(run.join().unwrap().exit_code(), exit::SUCCESS);
     });

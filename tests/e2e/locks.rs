@@ -1,6 +1,6 @@
 //! Locks on the directory that other programs hold, or that the file system refuses.
 
-use std::process::Command;
+use std::{fs::File, process::Command, time::Duration};
 
 use crate::support::{World, run};
 
@@ -23,7 +23,7 @@ fn lock_of_another_program_is_not_blamed_on_another_s3keep() {
     let world = World::in_process();
     world.write("src/a", "a");
     let Some(done) = under(&world, &["flock", "src"], "backup src BUCKET --yes") else { return };
-    assert_eq!(done.code, 3, "{done:?}");
+    assert_eq!(done.code, 4, "{done:?}");
     done.assert_says("src is locked by another process");
     assert!(world.keys().is_empty());
 }
@@ -47,4 +47,37 @@ fn directory_that_cannot_be_locked_is_a_warning() {
         assert_eq!(done.code, 0, "{done:?}");
         done.assert_says(&text);
     }
+}
+
+#[test]
+fn locked_directory_is_neither_scanned_nor_changed() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    let lock = File::open(world.path("src")).unwrap();
+    lock.lock().unwrap();
+    for line in
+        ["backup src BUCKET --yes", "restore BUCKET src --yes", "backup src BUCKET --wait 1s"]
+    {
+        world.expect(4, line).assert_says("src is locked by another process");
+    }
+    assert_eq!(world.store().requests().len(), 0);
+    world.expect(0, "backup src BUCKET --mock");
+    world.expect(2, "verify src BUCKET");
+}
+
+#[test]
+fn run_can_wait_for_the_lock() {
+    let world = World::in_process();
+    world.write("src/a", "a");
+    let lock = File::open(world.path("src")).unwrap();
+    lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| world.run("backup src BUCKET --yes --wait"));
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(world.store().requests().len(), 0, "it waits before it lists the bucket");
+        lock.unlock().unwrap();
+        let done = waiting.join().unwrap();
+        assert_eq!(done.code, 0, "{done:?}");
+    });
+    assert_eq!(world.keys(), ["a"]);
 }

@@ -9,12 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use bytesize::ByteSize;
 use s3keep::{
     Access, AccessOptions, BucketUrl, Config, Direction, Env, Guards, Links, MaxDelete, Selection,
     TransferConfig,
 };
+
+use crate::arguments::{nearest, normalize};
 
 /// A resolved request.
 pub struct Request {
@@ -23,7 +25,7 @@ pub struct Request {
 }
 
 pub enum Command {
-    Sync { direction: Direction, config: Config, mock: bool, yes: bool },
+    Sync { direction: Direction, config: Config, mock: bool, yes: bool, wait: Duration },
     Verify { config: Config, read_data: bool },
     Cleanup { dir: PathBuf, selection: Selection, mock: bool },
 }
@@ -44,6 +46,9 @@ pub struct Usage {
     pub was_requested: bool,
 }
 
+const COMMANDS: &[&str] =
+    &["backup", "backupmock", "restore", "restoremock", "verify", "cleanup", "help", "version"];
+
 const HELP: &str = "\
 Keeps a directory in an S3 bucket and restores it.
 
@@ -59,14 +64,15 @@ Credentials, region and endpoint are read from the same places as the AWS tools 
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3, or a profile.
 
 Exit codes: 0 success; 1 failed; 2 finished, but some entries failed, were skipped or (verify) differ;
-3 refused by a guard, not confirmed, or another run is working in the directory; 130 interrupted.
+3 refused by a guard, or not confirmed; 4 another run is working in the directory, try later;
+130 interrupted.
 ";
 
 /// Defines the arguments of a command that uses a bucket: the common options, then its own.
 macro_rules! bucket_command {
     ($(#[$meta:meta])* struct $name:ident { $($own:tt)* }) => {
         $(#[$meta])*
-        #[derive(FromArgs)]
+        #[derive(FromArgs, ArgsInfo)]
         // Without this, argh also treats the word `help` as a request for help; it may be a directory.
         #[argh(help_triggers("-h", "--help"))]
         struct $name {
@@ -197,11 +203,15 @@ bucket_command! {
         #[argh(switch)]
         mock: bool,
         /// the same as --mock
-        #[argh(switch)]
+        #[argh(switch, short = 'n')]
         dry_run: bool,
         /// do not ask for confirmation
         #[argh(switch, short = 'y')]
         yes: bool,
+        /// if another run is working in the directory, wait for it: this long, or without a time as
+        /// long as it takes
+        #[argh(option, from_str_fn(duration))]
+        wait: Option<Duration>,
         /// compare contents wherever sizes are equal, whatever the times are
         #[argh(switch)]
         checksum: bool,
@@ -259,7 +269,7 @@ bucket_command! {
 }
 
 /// Remove empty directories, including nested ones, but never the directory itself.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(help_triggers("-h", "--help"))]
 struct Cleanup {
     /// the directory
@@ -287,7 +297,7 @@ struct Cleanup {
     #[argh(switch)]
     mock: bool,
     /// the same as --mock
-    #[argh(switch)]
+    #[argh(switch, short = 'n')]
     dry_run: bool,
     /// print one JSON object per line
     #[argh(switch)]
@@ -305,8 +315,18 @@ pub fn parse(args: Vec<String>, env: Env) -> Result<Result<Request, Usage>> {
 fn request(args: Vec<String>, env: Env) -> Result<Request> {
     let print =
         |text: &str, was_requested| Err(Usage { text: text.to_owned(), was_requested }.into());
-    let Some((name, rest)) = args.split_first() else { return print(HELP, false) };
-    match name.as_str() {
+    // Options may come before the command.
+    let at = match args.first() {
+        None => return print(HELP, false),
+        Some(first) if !first.starts_with('-') => 0,
+        Some(_) => args.iter().position(|arg| COMMANDS.contains(&&**arg)).unwrap_or_default(),
+    };
+    let name = args[at].as_str();
+    let rest = &[&args[..at], &args[at + 1..]].concat();
+    match name {
+        "help" if rest.first().is_some_and(|command| COMMANDS.contains(&&**command)) => {
+            request(vec![rest[0].clone(), "--help".to_owned()], env)
+        }
         "backup" => parse_flags::<Sync>(name, rest)?.request(Direction::Backup, false, env),
         "backupmock" => parse_flags::<Sync>(name, rest)?.request(Direction::Backup, true, env),
         "restore" => parse_flags::<Sync>(name, rest)?.request(Direction::Restore, false, env),
@@ -317,15 +337,29 @@ fn request(args: Vec<String>, env: Env) -> Result<Request> {
         "version" | "--version" | "-V" => {
             print(concat!("s3keep ", env!("CARGO_PKG_VERSION"), "\n"), true)
         }
-        other => bail!("unknown command '{other}'; `s3keep help` lists the commands"),
+        other => {
+            let nearest = nearest(other, COMMANDS.iter().copied());
+            let suggestion = nearest.map(|name| format!("; did you mean {name}?"));
+            bail!(
+                "there is no command '{other}'{}\n`s3keep help` lists the commands",
+                suggestion.unwrap_or_default()
+            )
+        }
     }
 }
 
-fn parse_flags<Flags: FromArgs>(command: &str, args: &[String]) -> Result<Flags, Usage> {
-    let args = split_values(args);
+fn parse_flags<Flags: FromArgs + ArgsInfo>(command: &str, args: &[String]) -> Result<Flags, Usage> {
+    let wrong = |why: &str| {
+        let why = why.trim_end();
+        let text = format!("s3keep: {why}\n`s3keep {command} --help` lists the options\n");
+        Usage { text, was_requested: false }
+    };
+    let args = normalize(args, &Flags::get_args_info()).map_err(|why| wrong(&why))?;
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    Flags::from_args(&["s3keep", command], &args)
-        .map_err(|exit| Usage { text: exit.output, was_requested: exit.status.is_ok() })
+    Flags::from_args(&["s3keep", command], &args).map_err(|exit| match exit.status {
+        Ok(()) => Usage { text: exit.output, was_requested: true },
+        Err(()) => wrong(&exit.output),
+    })
 }
 
 impl Sync {
@@ -355,7 +389,8 @@ impl Sync {
         config.transfer.unsigned_payload = self.unsigned_payload;
         config.transfer.checksum = self.checksum_algorithm.unwrap_or(config.transfer.checksum);
         let mock = mock || self.mock || self.dry_run;
-        let command = Command::Sync { direction, config, mock, yes: self.yes };
+        let wait = self.wait.unwrap_or_default();
+        let command = Command::Sync { direction, config, mock, yes: self.yes, wait };
         Ok(Request { command, output: self.output() })
     }
 }
@@ -453,22 +488,6 @@ fn cache_directory(env: &Env) -> Option<PathBuf> {
     absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))
 }
 
-/// Splits `--flag=value` into two arguments: argh only accepts `--flag value`.
-fn split_values(args: &[String]) -> Vec<String> {
-    let mut is_after_dashes = false;
-    let mut split = Vec::with_capacity(args.len());
-    for arg in args {
-        is_after_dashes |= arg == "--";
-        match arg.split_once('=') {
-            Some((flag, value)) if flag.starts_with("--") && !is_after_dashes => {
-                split.extend([flag.to_owned(), value.to_owned()]);
-            }
-            _ => split.push(arg.clone()),
-        }
-    }
-    split
-}
-
 /// Determines directory and bucket, by position or by the options of older scripts.
 fn locations(
     direction: Direction,
@@ -491,6 +510,14 @@ fn locations(
         ([bucket], Some(dir), None) => (dir, bucket, false),
         _ => return Err(usage()),
     };
+    if dir.starts_with("s3://") && !bucket.starts_with("s3://") && !named {
+        let usage = usage();
+        let other = match direction {
+            Direction::Backup => "restore",
+            Direction::Restore => "backup",
+        };
+        bail!("source and target are swapped; {usage}, or use `s3keep {other}`");
+    }
     if dir.starts_with("s3://") || dir.is_empty() {
         return Err(usage());
     }
@@ -511,6 +538,9 @@ fn links(text: &str) -> Result<Links, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
     humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
@@ -532,7 +562,7 @@ mod tests {
     fn parsed(line: &str) -> (Direction, Config, bool, bool) {
         let args = line.split(' ').map(str::to_owned).collect();
         match parse(args, Env::default()).unwrap() {
-            Ok(Request { command: Command::Sync { direction, config, mock, yes }, .. }) => {
+            Ok(Request { command: Command::Sync { direction, config, mock, yes, .. }, .. }) => {
                 (direction, config, mock, yes)
             }
             _ => panic!("{line} is a backup or restore"),
@@ -598,6 +628,72 @@ mod tests {
                 assert!(usage.is_err_and(|usage| usage.was_requested), "{command} {help}");
             }
         }
+    }
+
+    #[test]
+    fn arguments_may_be_written_in_several_ways() {
+        let config = |line: &str| parsed(line).1;
+        let is_mock = |line: &str| {
+            let request = parse(line.split(' ').map(str::to_owned).collect(), Env::default());
+            let Ok(Ok(Request { command: Command::Sync { mock, yes, .. }, output })) = request
+            else {
+                panic!("{line}")
+            };
+            (mock, yes, output.quiet)
+        };
+        assert_eq!(is_mock("backup -ynq d s3://b"), (true, true, true));
+        assert_eq!(is_mock("-q backup --dryrun d s3://b"), (true, false, true));
+        assert_eq!(config("backup -bbucket -p=d").dir, PathBuf::from("d"));
+        let timeout = |line| config(line).transfer.stall_timeout.as_secs();
+        assert_eq!(timeout("backup d s3://b --timeout 90"), 90);
+        assert_eq!(timeout("--timeout=2m backup d s3://b"), 120);
+        let wait = |line: &str| {
+            let request = parse(line.split(' ').map(str::to_owned).collect(), Env::default());
+            match request.unwrap().unwrap().command {
+                Command::Sync { wait, .. } => wait.as_secs(),
+                _ => panic!("{line}"),
+            }
+        };
+        assert_eq!(wait("backup d s3://b"), 0);
+        assert_eq!(wait("backup --wait 5m d s3://b"), 300);
+        assert!(wait("backup --wait d s3://b") > 1_000_000_000);
+        assert!(wait("backup d s3://b --wait") > 1_000_000_000);
+        assert_eq!(config("backup -- -d s3://b").dir, PathBuf::from("-d"));
+    }
+
+    #[test]
+    fn error_names_the_option_and_what_may_be_meant() {
+        for (line, expected) in [
+            ("backup d s3://b --yes=no", "--yes takes no value"),
+            ("backup d s3://b -y=no", "there is no option -="),
+            ("backup d s3://b --excluded x", "did you mean --exclude?"),
+            ("backup d s3://b --frobnicate", "there is no option --frobnicate\n"),
+            ("backup d s3://b --workers", "--workers needs a value"),
+            ("backup d s3://b --workers many", "--workers"),
+            ("backup d s3://b -x", "there is no option -x"),
+            ("bakcup d s3://b", "did you mean backup?"),
+            ("backup s3://b d", "source and target are swapped"),
+            ("restore d s3://b", "or use `s3keep backup`"),
+        ] {
+            let args = line.split(' ').map(str::to_owned).collect();
+            let text = match parse(args, Env::default()) {
+                Ok(Err(usage)) => usage.text,
+                Err(error) => format!("{error:#}"),
+                Ok(Ok(_)) => panic!("{line}"),
+            };
+            assert!(text.contains(expected), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn help_of_a_command_can_be_asked_for() {
+        let usage = |line: &str| {
+            let args = line.split(' ').map(str::to_owned).collect();
+            parse(args, Env::default()).unwrap().err().unwrap()
+        };
+        assert!(usage("help backup").was_requested);
+        assert_eq!(usage("help backup").text, usage("backup --help").text);
+        assert!(usage("help").text.contains("s3keep cleanup"));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod cli;
 mod open_files;
 mod output;
+mod question;
 mod signals;
 
 use std::{
@@ -57,8 +59,11 @@ fn run() -> Result<u8> {
 
 fn execute(command: Command, printer: &mut Printer) -> Result<u8> {
     match command {
-        Command::Sync { direction, config, mock, yes } => {
+        Command::Sync { direction, config, mock, yes, wait } => {
             let (keeper, question) = open(config, printer)?;
+            if !mock {
+                keeper.lock(wait, &mut |event| printer.event(event))?;
+            }
             sync(&keeper, direction, mock, yes, &question, printer)
         }
         Command::Verify { config, read_data } => {
@@ -110,7 +115,7 @@ fn sync(
     if mock {
         return Ok(if plan.skipped.is_empty() { exit::SUCCESS } else { exit::PARTIAL });
     }
-    if must_ask && !confirm(question)? {
+    if must_ask && !confirm(&question::question(&plan, keeper.config()), question)? {
         return Err(Error::from(Refusal::NotConfirmed).into());
     }
     let report = keeper.execute(plan, &mut |event| printer.event(event))?;
@@ -122,14 +127,14 @@ fn sync(
 }
 
 /// Asks the user for confirmation. Without a terminal, the result is `false`.
-fn confirm(question: &Question) -> Result<bool> {
+fn confirm(text: &str, question: &Question) -> Result<bool> {
     if !io::stdin().is_terminal() {
         output::print_error("cannot ask for confirmation without a terminal; use --yes");
         return Ok(false);
     }
-    io::stderr().write_all(b"type 'yes' to continue: ").context("ask for confirmation")?;
+    io::stderr().write_all(text.as_bytes()).context("ask for confirmation")?;
     let mut answer = String::new();
     let read = question.while_open(|| io::stdin().read_line(&mut answer));
     read.context("read the answer")?;
-    Ok(answer.trim() == "yes")
+    Ok(question::is_yes(&answer))
 }

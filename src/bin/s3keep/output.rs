@@ -252,12 +252,16 @@ impl Printer {
                 let template = "{bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta}  {wide_bar}";
                 ProgressBar::new(total.bytes).with_style(style(template))
             }
+            Stage::Waiting => {
+                ProgressBar::new_spinner().with_message("waiting for another run in the directory")
+            }
             Stage::Scanning => ProgressBar::new_spinner().with_message("scanning both sides"),
             Stage::Comparing { entries, .. } => ProgressBar::new_spinner()
                 .with_message(format!("comparing the contents of {entries} files")),
             Stage::Deleting { entries } => {
                 ProgressBar::new_spinner().with_message(format!("deleting {entries} entries"))
             }
+            _ => return,
         };
         self.progress.enable_steady_tick(std::time::Duration::from_millis(200));
     }
