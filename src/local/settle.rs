@@ -67,23 +67,24 @@ impl Scan {
             let known = self.read_dirs.iter().map(|read| read.dir.path.clone());
             let known: HashSet<String> =
                 known.chain(changed.iter().map(|dir| dir.path.clone())).collect();
+            let again: Vec<String> = changed.iter().map(|dir| dir.path.clone()).collect();
             let walk = Walk::new(&root, options, cancel);
             self.append(walk.read(pool, changed, &|path: &str| known.contains(path))?);
             pool.install(|| self.sort());
-            self.check_patterns(&patterns)?;
+            self.check_patterns(&again, &patterns)?;
         }
         Ok(())
     }
 
-    /// Requires that no ignore file was added, changed or removed: its subdirectories were read with the
-    /// patterns that it had then.
-    fn check_patterns(&self, before: &IgnoreFiles) -> Result<()> {
+    /// Requires that these directories have the same patterns as `before`: their subdirectories were read
+    /// with those.
+    fn check_patterns(&self, dirs: &[String], before: &IgnoreFiles) -> Result<()> {
         let is_same = |dir: &str| match (before.get(dir), self.ignore_files.get(dir)) {
+            (None, None) => true,
             (Some(old), Some(new)) => old.has_same_lines(new),
             _ => false,
         };
-        let has_same_files = before.len() == self.ignore_files.len();
-        if has_same_files && self.ignore_files.keys().all(|dir| is_same(dir)) {
+        if dirs.iter().all(|dir| is_same(dir)) {
             return Ok(());
         }
         let cause = Cause::Changed("an ignore file changed during the scan; run again");
@@ -214,6 +215,27 @@ mod tests {
         found.settle(&pool, &options(), &cancel).unwrap();
         assert_eq!(found.files.len(), 2);
         assert_eq!((found.skipped.len(), found.unread.len()), (0, 0));
+    }
+
+    #[test]
+    fn patterns_that_change_during_a_scan_are_an_error() {
+        let (dir, pool) = (tempfile::tempdir().unwrap(), file_pool().unwrap());
+        let (root, cancel) = (dir.path().canonicalize().unwrap(), Cancel::new());
+        fs::create_dir_all(root.join("d/s")).unwrap();
+        let ignore = |dir: &str| fs::write(root.join(dir).join(".s3keepignore"), "*.tmp").unwrap();
+        ignore("d");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut found = scan::scan(&pool, &root, &options(), &cancel).unwrap();
+        // A new directory was not read with other patterns.
+        fs::create_dir(root.join("new")).unwrap();
+        ignore("new");
+        fs::write(root.join("new/x.tmp"), "").unwrap();
+        found.settle(&pool, &options(), &cancel).unwrap();
+        assert_eq!((found.files.len(), found.excluded_count()), (2, 1));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::remove_file(root.join("d/.s3keepignore")).unwrap();
+        let error = found.settle(&pool, &options(), &cancel).unwrap_err();
+        assert!(error.to_string().contains("an ignore file changed"), "{error}");
     }
 
     #[test]

@@ -49,6 +49,10 @@ impl PatternList {
         PatternList::new(text.lines().map(str::to_owned).collect())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.matcher.is_empty()
+    }
+
     pub(crate) fn has_same_lines(&self, other: &PatternList) -> bool {
         self.lines == other.lines
     }

@@ -78,6 +78,9 @@ pub(crate) struct PathFilter<'a> {
 impl PathFilter<'_> {
     /// Whether the patterns exclude the file of this path.
     pub(crate) fn excludes(&mut self, path: &str) -> bool {
+        if self.ignore_files.is_empty() && self.selector.patterns.is_empty() {
+            return false;
+        }
         while self.dirs.pop_if(|(dir, _)| !is_under(path, dir)).is_some() {}
         let known = self.dirs.last().map_or(0, |(dir, _)| dir.len() + 1);
         let slashes = path.char_indices().filter(|(at, c)| *c == '/' && *at >= known);
