@@ -181,6 +181,7 @@ const ORDER: &[&str] = &[
     "s3/transport/describe",
     "s3/transport/tls",
     "s3/access",
+    "s3/account_headers",
     "s3/aws_hosts",
     "s3/profile/mod",
     "s3/profile/profile",

@@ -4,7 +4,10 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use crate::{
     error::{Error, Result},
-    s3::{aws_hosts::AwsEndpoints, checksum::Checksum, env::Env, profile::Profile},
+    s3::{
+        account_headers::AccountHeaders, aws_hosts::AwsEndpoints, checksum::Checksum, env::Env,
+        profile::Profile,
+    },
 };
 
 /// Whether the bucket name is in the host name or in the path of a URL.
@@ -47,6 +50,11 @@ pub struct AccessOptions {
     pub addressing: Option<Addressing>,
     /// Send unsigned requests, for public buckets.
     pub unsigned: bool,
+    /// Agree to pay for the requests and the data transfer, as a "Requester Pays" bucket demands.
+    pub request_payer: bool,
+    /// The number of the AWS account that must own the bucket. The server refuses every request if
+    /// another account owns it.
+    pub expected_bucket_owner: Option<String>,
 }
 
 /// The settings of a connection: server, region, certificates, proxy and credentials.
@@ -60,6 +68,7 @@ pub struct Access {
     pub(crate) addressing: Addressing,
     pub(crate) aws_endpoints: AwsEndpoints,
     pub(crate) unsigned: bool,
+    pub(crate) account_headers: AccountHeaders,
     /// The certificates to trust instead of the system's.
     pub(crate) ca_bundle: Option<PathBuf>,
     /// The proxy for requests to the server.
@@ -104,8 +113,8 @@ impl Access {
     /// AWS. With another endpoint, the first one has no effect, and the second one is an error.
     ///
     /// # Errors
-    /// The profile that was named does not exist, a shared file cannot be read, or the addressing
-    /// style is unknown.
+    /// The profile that was named does not exist, a shared file cannot be read, the addressing style
+    /// is unknown, or the owner of the bucket is not the number of an account.
     ///
     /// [settings]: https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
     pub fn resolve(options: AccessOptions, env: Env) -> Result<Access> {
@@ -135,6 +144,11 @@ impl Access {
             addressing,
             aws_endpoints: AwsEndpoints::configured(&env, &profile),
             unsigned: options.unsigned,
+            account_headers: AccountHeaders::new(
+                options.request_payer,
+                options.expected_bucket_owner,
+                options.unsigned,
+            )?,
             ca_bundle: ca_bundle.map(PathBuf::from),
             proxy: Proxy::from_env(&env, is_https),
             https_proxy: Proxy::from_env(&env, true),

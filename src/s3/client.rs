@@ -266,6 +266,9 @@ impl Client {
     ) -> Result<Response, Cause> {
         let url = address.url(request.key, request.query);
         let mut headers = unsigned_headers(request, &url)?;
+        for (name, value) in self.access.account_headers.iter() {
+            insert(&mut headers, name, value)?;
+        }
         if let Some(credentials) = credentials {
             self.sign(request, &url, &mut headers, address, credentials)?;
         }

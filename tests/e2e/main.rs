@@ -7,6 +7,7 @@
 mod support;
 
 mod access;
+mod accounts;
 mod any_server;
 mod changed_plans;
 mod conflicts;

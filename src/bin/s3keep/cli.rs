@@ -93,6 +93,12 @@ macro_rules! bucket_command {
             /// send unsigned requests, for public buckets
             #[argh(switch)]
             unsigned: bool,
+            /// agree to pay for requests and data transfer, as a "Requester Pays" bucket demands
+            #[argh(switch)]
+            request_payer: bool,
+            /// the number of the AWS account that must own the bucket (12 digits)
+            #[argh(option)]
+            expected_bucket_owner: Option<String>,
             /// symlinks: follow enters links to directories, too (two in one path at most); skip skips
             /// all links. By default, links to files count as files. No link is followed out of the directory
             #[argh(option, from_str_fn(links))]
@@ -127,6 +133,8 @@ macro_rules! bucket_command {
                     endpoint: self.endpoint_url.clone(),
                     addressing: self.addressing_style,
                     unsigned: self.unsigned,
+                    request_payer: self.request_payer,
+                    expected_bucket_owner: self.expected_bucket_owner.clone(),
                 };
                 let access = Access::resolve(options, env)?;
                 let mut config = Config::new(dir, bucket, access);
