@@ -4,7 +4,13 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use crate::{
     error::{Error, Result},
-    s3::{aws_hosts::AwsEndpoints, checksum::Checksum, env::Env, profile::Profile},
+    s3::{
+        account_headers::AccountHeaders,
+        aws_hosts::AwsEndpoints,
+        checksum::Checksum,
+        env::Env,
+        profile::{Profile, ProfileError},
+    },
 };
 
 /// Whether the bucket name is in the host name or in the path of a URL.
@@ -47,6 +53,11 @@ pub struct AccessOptions {
     pub addressing: Option<Addressing>,
     /// Send unsigned requests, for public buckets.
     pub unsigned: bool,
+    /// Agree to pay for the requests and the data transfer, as a "Requester Pays" bucket demands.
+    pub request_payer: bool,
+    /// The number of the AWS account that must own the bucket. The server refuses every request if
+    /// another account owns it.
+    pub expected_bucket_owner: Option<String>,
 }
 
 /// The settings of a connection: server, region, certificates, proxy and credentials.
@@ -60,11 +71,12 @@ pub struct Access {
     pub(crate) addressing: Addressing,
     pub(crate) aws_endpoints: AwsEndpoints,
     pub(crate) unsigned: bool,
+    pub(crate) account_headers: AccountHeaders,
     /// The certificates to trust instead of the system's.
     pub(crate) ca_bundle: Option<PathBuf>,
     /// The proxy for requests to the server.
     pub(crate) proxy: Option<Proxy>,
-    /// The proxy for requests to the service that issues credentials, whose URL is always https.
+    /// The proxy for requests to the service that issues credentials, if its URL is https.
     pub(crate) https_proxy: Option<Proxy>,
 }
 
@@ -94,7 +106,7 @@ impl Access {
     /// | addressing | `addressing` | | `addressing_style` in `s3` | `auto` |
     /// | dual-stack | | `AWS_USE_DUALSTACK_ENDPOINT` | `use_dualstack_endpoint`, also in `s3` | `false` |
     /// | FIPS | | `AWS_USE_FIPS_ENDPOINT` | `use_fips_endpoint`, also in `s3` | `false` |
-    /// | certificates | | `AWS_CA_BUNDLE` | `ca_bundle` | the system's |
+    /// | certificates | | `AWS_CA_BUNDLE`, after the profile `REQUESTS_CA_BUNDLE` | `ca_bundle` | the system's |
     /// | proxy for https | | `HTTPS_PROXY`, `https_proxy`, `ALL_PROXY`, `all_proxy` | | none |
     /// | proxy for http | | `http_proxy`, `ALL_PROXY`, `all_proxy` | | none |
     /// | no proxy for | | `NO_PROXY`, `no_proxy` | | |
@@ -104,13 +116,12 @@ impl Access {
     /// AWS. With another endpoint, the first one has no effect, and the second one is an error.
     ///
     /// # Errors
-    /// The profile that was named does not exist, a shared file cannot be read, or the addressing
-    /// style is unknown.
+    /// The profile that was named does not exist, a shared file cannot be read, the addressing style
+    /// is unknown, or the owner of the bucket is not the number of an account.
     ///
     /// [settings]: https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
     pub fn resolve(options: AccessOptions, env: Env) -> Result<Access> {
-        let profile = Profile::load(&env, options.profile.as_deref())
-            .map_err(|error| Error::config(error.to_string()))?;
+        let profile = load_profile(&options, &env)?;
         let region = first_of(
             options.region,
             env.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]),
@@ -127,7 +138,9 @@ impl Access {
             (None, Some(text)) => text.parse().map_err(Error::config)?,
             (None, None) => Addressing::Auto,
         };
-        let ca_bundle = first_of(None, env.get("AWS_CA_BUNDLE"), profile.ca_bundle());
+        // The last one is a setting of the HTTP library that the AWS CLI uses.
+        let ca_bundle = first_of(None, env.get("AWS_CA_BUNDLE"), profile.ca_bundle())
+            .or_else(|| env.get("REQUESTS_CA_BUNDLE").map(str::to_owned));
         let is_https = endpoint.as_ref().is_none_or(|endpoint| endpoint.starts_with("https:"));
         Ok(Access {
             region: region.unwrap_or_else(|| "us-east-1".to_owned()),
@@ -135,6 +148,11 @@ impl Access {
             addressing,
             aws_endpoints: AwsEndpoints::configured(&env, &profile),
             unsigned: options.unsigned,
+            account_headers: AccountHeaders::new(
+                options.request_payer,
+                options.expected_bucket_owner,
+                options.unsigned,
+            )?,
             ca_bundle: ca_bundle.map(PathBuf::from),
             proxy: Proxy::from_env(&env, is_https),
             https_proxy: Proxy::from_env(&env, true),
@@ -160,13 +178,48 @@ impl Access {
     }
 }
 
+/// Loads the profile. A file that this user may not read is ignored if nothing needs to be in it:
+/// services often run with the home directory of another user.
+fn load_profile(options: &AccessOptions, env: &Env) -> Result<Profile> {
+    let name = options.profile.as_deref().filter(|name| !name.is_empty());
+    let profile = match Profile::load(env, name) {
+        Err(error) if error.is_missing_permission() && is_complete_without_files(options, env) => {
+            Profile::load_readable(env, name)
+        }
+        other => other,
+    };
+    profile.map_err(|error: ProfileError| Error::config(error.to_string()))
+}
+
+/// Whether options and environment name a region and credentials, but neither a profile nor a file.
+fn is_complete_without_files(options: &AccessOptions, env: &Env) -> bool {
+    let are_set = |names: &[&str]| names.iter().all(|name| env.get(name).is_some());
+    let names_a_file = options.profile.as_deref().is_some_and(|name| !name.is_empty())
+        || env
+            .first(&[
+                "AWS_PROFILE",
+                "AWS_DEFAULT_PROFILE",
+                "AWS_CONFIG_FILE",
+                "AWS_SHARED_CREDENTIALS_FILE",
+            ])
+            .is_some();
+    let has_region =
+        options.region.is_some() || env.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]).is_some();
+    let has_credentials = options.unsigned
+        || are_set(&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+        || are_set(&["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"])
+        || are_set(&["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"])
+        || are_set(&["AWS_CONTAINER_CREDENTIALS_FULL_URI"]);
+    !names_a_file && has_region && has_credentials
+}
+
 fn first_of(option: Option<String>, env: Option<&str>, profile: Option<&str>) -> Option<String> {
     option.or_else(|| env.or(profile).map(str::to_owned))
 }
 
 impl Proxy {
     /// The proxy for requests over https, or over http.
-    fn from_env(env: &Env, is_https: bool) -> Option<Proxy> {
+    pub(crate) fn from_env(env: &Env, is_https: bool) -> Option<Proxy> {
         let names: &[&str] = if is_https {
             &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
         } else {

@@ -130,12 +130,23 @@ impl AwsEndpoints {
 
     /// The host of the Security Token Service in a region. `None` if the region is not one of AWS.
     pub(super) fn sts_host(self, region: &str) -> Option<String> {
+        self.issuer_host("sts", region)
+    }
+
+    /// The host of the portal of IAM Identity Center in a region. `None` if the region is not one of
+    /// AWS.
+    pub(super) fn sso_portal_host(self, region: &str) -> Option<String> {
+        self.issuer_host("portal.sso", region)
+    }
+
+    /// The host of a service that issues credentials.
+    fn issuer_host(self, service: &str, region: &str) -> Option<String> {
         let partition = Partition::of_region(region)?;
         let domain = if self.dual_stack { partition.dual_stack_domain } else { partition.domain };
         // The usual endpoints of GovCloud are FIPS endpoints.
         let is_usual = !self.fips || (partition.region_prefix == "us-gov-" && !self.dual_stack);
-        let service = if is_usual { "sts" } else { "sts-fips" };
-        Some(format!("{service}.{region}.{domain}"))
+        let fips = if is_usual { "" } else { "-fips" };
+        Some(format!("{service}{fips}.{region}.{domain}"))
     }
 }
 
@@ -184,6 +195,8 @@ mod tests {
         let host = both.s3_host("us-gov-west-1").unwrap();
         assert_eq!(host, "s3-fips.dualstack.us-gov-west-1.amazonaws.com");
         assert_eq!(both.sts_host("us-gov-west-1").unwrap(), "sts-fips.us-gov-west-1.api.aws");
+        let host = fips.sso_portal_host("eu-west-1").unwrap();
+        assert_eq!(host, "portal.sso-fips.eu-west-1.amazonaws.com");
     }
 
     #[test]

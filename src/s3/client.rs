@@ -24,7 +24,7 @@ use crate::{
         address::Address,
         checksum::{Checksum, ContentDigest, Hasher, base64},
         clock::Clock,
-        credentials::{Credentials, Provider},
+        credentials::{Credentials, Now, Provider},
         error_response::ErrorResponse,
         options::ClientOptions,
         payload::Payload,
@@ -56,7 +56,7 @@ pub(crate) struct Client {
     retries: u32,
     pub(super) cancel: Cancel,
     throttle: Throttle,
-    clock: Clock,
+    clock: Arc<Clock>,
 }
 
 impl Client {
@@ -68,12 +68,13 @@ impl Client {
     ) -> Result<Client> {
         let fail = |cause: Cause| Error::new("open", format!("s3://{bucket}"), cause);
         let address = Address::new(bucket, &access.region, access).map_err(fail)?;
+        let clock = Arc::<Clock>::default();
         let provider = Provider::new(
             &access.env,
             &access.profile,
             &access.region,
             access.unsigned,
-            credential_fetcher(access),
+            credential_fetcher(access, &clock),
         )
         .map_err(|error| fail(error.into()))?;
         Ok(Client {
@@ -89,7 +90,7 @@ impl Client {
             retries: options.retries,
             cancel: cancel.clone(),
             throttle: Throttle::new(),
-            clock: Clock::default(),
+            clock,
         })
     }
 
@@ -206,7 +207,7 @@ impl Client {
         let (mut followed_region, mut renewed_credentials) = (false, false);
         loop {
             let address = self.address();
-            let credentials = self.provider.get(SystemTime::now())?;
+            let credentials = self.provider.get(self.now())?;
             let response = self.send_once(request, &address, credentials.as_ref())?;
             if response.is_success() {
                 return Ok(response);
@@ -223,7 +224,7 @@ impl Client {
             if let (Cause::S3 { code, .. }, Some(credentials)) = (&cause, &credentials)
                 && s3_code::is_expired_credentials(code)
                 && !renewed_credentials
-                && self.provider.refresh(credentials, SystemTime::now())?
+                && self.provider.refresh(credentials, self.now())?
             {
                 renewed_credentials = true;
                 continue;
@@ -266,6 +267,9 @@ impl Client {
     ) -> Result<Response, Cause> {
         let url = address.url(request.key, request.query);
         let mut headers = unsigned_headers(request, &url)?;
+        for (name, value) in self.access.account_headers.iter() {
+            insert(&mut headers, name, value)?;
+        }
         if let Some(credentials) = credentials {
             self.sign(request, &url, &mut headers, address, credentials)?;
         }
@@ -308,6 +312,11 @@ impl Client {
         let authorization = self.signer.authorization(&parts, address, credentials, time)?;
         insert(headers, AUTHORIZATION, &authorization)?;
         Ok(())
+    }
+
+    /// The time at which credentials must be valid.
+    fn now(&self) -> Now {
+        Now { time: self.clock.signing_time(), is_certain: self.clock.is_known() }
     }
 
     fn address(&self) -> Arc<Address> {

@@ -1,7 +1,7 @@
 //! The difference between the clocks of this machine and of the server.
 
 use std::{
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     time::SystemTime,
 };
 
@@ -24,22 +24,34 @@ pub(crate) struct Clock {
     /// How far the server's clock is ahead of the local one by the last response, in nanoseconds:
     /// the smallest possible value, zero if the clocks may agree.
     offset: AtomicI64,
+    /// Whether the offset is known.
+    is_known: AtomicBool,
 }
 
 impl Clock {
     /// Compares the clocks. `date` is the `Date` header of the response to a request that was sent
     /// at `sent`, and that was received just now.
     pub(crate) fn observe(&self, date: Option<&str>, sent: SystemTime) {
-        let Some(date) = date.and_then(|text| httpdate::parse_http_date(text).ok()) else { return };
-        let date = Timestamp::from(date).nanos();
-        let (sent, received) =
-            (Timestamp::from(sent).nanos(), Timestamp::from(SystemTime::now()).nanos());
-        if received.abs_diff(sent) > MAX_ROUND_TRIP {
-            return;
-        }
-        let (smallest, largest) = offset_range(date, sent, received);
+        let Some((smallest, largest)) = compare(date, sent) else { return };
         self.offset.store(smallest, Ordering::Relaxed);
+        self.is_known.store(true, Ordering::Relaxed);
         self.skew.fetch_max(largest.unsigned_abs(), Ordering::Relaxed);
+    }
+
+    /// Compares the clocks like [`observe`](Clock::observe), with the clock of a service that issues
+    /// credentials. It counts only until the server's own clock is known, and never for
+    /// [`margin`](Clock::margin): the times of objects come from the server.
+    pub(crate) fn observe_issuer(&self, date: Option<&str>, sent: SystemTime) {
+        if !self.is_known.load(Ordering::Relaxed)
+            && let Some((smallest, _)) = compare(date, sent)
+        {
+            self.offset.store(smallest, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the server's clock is known, not only the local one.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed)
     }
 
     /// The margin within which a local time and a time of the server may be equal, in nanoseconds:
@@ -56,6 +68,15 @@ impl Clock {
         let correction = if offset.unsigned_abs() > MAX_SIGNING_OFFSET { offset } else { 0 };
         Timestamp::from_nanos(now.nanos().saturating_add(correction)).into()
     }
+}
+
+/// Compares the local clock with the `Date` header of a response, which was received just now.
+/// `None` if the header is missing, or the round trip took too long.
+fn compare(date: Option<&str>, sent: SystemTime) -> Option<(i64, i64)> {
+    let date = Timestamp::from(httpdate::parse_http_date(date?).ok()?).nanos();
+    let (sent, received) =
+        (Timestamp::from(sent).nanos(), Timestamp::from(SystemTime::now()).nanos());
+    (received.abs_diff(sent) <= MAX_ROUND_TRIP).then(|| offset_range(date, sent, received))
 }
 
 /// How far the server's clock is ahead of the local one: the smallest and the largest possible

@@ -2,7 +2,7 @@
 //!
 //! The sources of credentials depend only on these types, so that their tests need no network.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A request for credentials. No `Debug`: headers and body contain tokens. The URL never does.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub(crate) struct FetchRequest {
 pub(crate) struct FetchReply {
     pub status: u16,
     pub body: String,
+    /// The time of the server (its `Date` header), if it sent one.
+    pub date: Option<SystemTime>,
 }
 
 /// Sends one request. A response of any status is `Ok`; `Err` describes why there is no response.

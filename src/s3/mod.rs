@@ -4,6 +4,7 @@
 //! Nothing in this folder is specific to backups.
 
 mod access;
+mod account_headers;
 mod address;
 mod aws_hosts;
 mod checksum;

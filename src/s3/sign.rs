@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use hmac::Mac;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderMap;
 use s3::{Region, error::S3Error, signing};
 use time::OffsetDateTime;
@@ -63,7 +63,7 @@ impl Signer {
         let to_sign =
             signing::string_to_sign(&time, region, &canonical).map_err(|error| failed(&error))?;
         let mut hmac =
-            signing::HmacSha256::new_from_slice(&key.key).map_err(|error| failed(&error))?;
+            Hmac::<sha2::Sha256>::new_from_slice(&key.key).map_err(|error| failed(&error))?;
         hmac.update(to_sign.as_bytes());
         let signature = hex(&hmac.finalize().into_bytes());
         signing::authorization_header(
@@ -129,6 +129,7 @@ mod tests {
             secret_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned(),
             session_token: None,
             expires: None,
+            is_extended: false,
         });
         let access = Access::resolve(AccessOptions::default(), Env::default()).unwrap();
         let address = Address::new("examplebucket", "us-east-1", &access).unwrap();

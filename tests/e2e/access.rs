@@ -191,14 +191,14 @@ fn http_upload_has_a_signed_payload_and_a_checksum() {
 }
 
 /// A command line without credentials in the environment.
-fn without_keys(world: &World, line: &str) -> Command {
+pub fn without_keys(world: &World, line: &str) -> Command {
     let mut command = s3keep(world, line);
     command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
     command
 }
 
 /// Runs a backup that must get its credentials from a profile, or from the source in `vars`.
-fn backup_without_keys(world: &World, vars: &[(&str, &str)]) -> Run {
+pub fn backup_without_keys(world: &World, vars: &[(&str, &str)]) -> Run {
     let mut command = without_keys(world, "backup dir BUCKET --yes --workers 1");
     run(command.env_remove("AWS_EC2_METADATA_DISABLED").envs(vars.iter().copied()))
 }
@@ -328,7 +328,9 @@ fn socks_proxy_is_rejected() {
 /// Starts a server that responds to each request with the body that `respond` returns for it.
 ///
 /// Returns the server's URL, and the requests that it has received so far.
-fn serve(respond: impl Fn(&str) -> String + Send + 'static) -> (String, Arc<Mutex<Vec<String>>>) {
+pub fn serve(
+    respond: impl Fn(&str) -> String + Send + 'static,
+) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let seen = Arc::new(Mutex::new(Vec::new()));

@@ -7,9 +7,11 @@
 mod support;
 
 mod access;
+mod accounts;
 mod any_server;
 mod changed_plans;
 mod conflicts;
+mod credentials;
 mod cross_links;
 mod decision;
 mod embedding;

@@ -100,6 +100,12 @@ macro_rules! bucket_command {
             /// send unsigned requests, for public buckets
             #[argh(switch)]
             unsigned: bool,
+            /// agree to pay for requests and data transfer, as a "Requester Pays" bucket demands
+            #[argh(switch)]
+            request_payer: bool,
+            /// the number of the AWS account that must own the bucket (12 digits)
+            #[argh(option)]
+            expected_bucket_owner: Option<String>,
             /// leave out what matches a pattern, on both sides. Patterns are those of gitignore files; the
             /// last that matches an entry or a directory above it decides
             #[argh(option, from_str_fn(exclude))]
@@ -165,6 +171,8 @@ macro_rules! bucket_command {
                     endpoint: self.endpoint_url.clone(),
                     addressing: self.addressing_style,
                     unsigned: self.unsigned,
+                    request_payer: self.request_payer,
+                    expected_bucket_owner: self.expected_bucket_owner.clone(),
                 };
                 let access = Access::resolve(options, env)?;
                 let mut config = Config::new(dir, bucket, access);

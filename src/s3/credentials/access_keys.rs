@@ -11,6 +11,20 @@ pub(crate) struct Credentials {
     pub session_token: Option<String>,
     /// When temporary credentials expire.
     pub expires: Option<SystemTime>,
+    /// Whether these keys are used beyond their expiration, because their source cannot provide new
+    /// ones. `expires` is then the time until which they are used.
+    pub is_extended: bool,
+}
+
+impl Credentials {
+    /// Whether the keys are the same, whatever their expiration is.
+    pub(super) fn has_same_keys(&self, other: &Credentials) -> bool {
+        let keys = |credentials: &Credentials| {
+            let Credentials { access_key, secret_key, session_token, .. } = credentials.clone();
+            (access_key, secret_key, session_token)
+        };
+        keys(self) == keys(other)
+    }
 }
 
 /// Shows none of the fields, because they are secrets.

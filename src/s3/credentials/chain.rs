@@ -4,25 +4,28 @@ use crate::{
     error::CredentialsError,
     s3::{
         credentials::{
+            assumed_role,
             container::Container,
             environment,
             instance::{self, Instance},
             profile_keys,
-            source::{Loader, NamedSource, Source},
-            web_identity::StsEndpoint,
+            source::{NamedSource, Source},
+            sts::StsEndpoint,
         },
         env::Env,
         profile::Profile,
     },
 };
 
-/// The first of these sources that is configured. Nothing is fetched or run.
+/// The first of these sources that is configured, in the order of botocore. Nothing is fetched or run.
 ///
 /// 1. None, if the caller wants unsigned requests.
-/// 2. The environment: keys, then a web identity. Skipped if the caller named the profile.
-/// 3. The profile: a web identity, then keys, then a command.
-/// 4. The endpoint of a container.
-/// 5. The metadata service of an instance, unless it is disabled.
+/// 2. Keys in the environment. Skipped if the caller named the profile.
+/// 3. The role that the profile assumes.
+/// 4. A web identity in the environment. Skipped if the caller named the profile.
+/// 5. The other credentials of the profile: see [`profile_keys::find`].
+/// 6. The endpoint of a container.
+/// 7. The metadata service of an instance, unless it is disabled.
 ///
 /// # Errors
 /// A source is configured wrongly.
@@ -36,19 +39,23 @@ pub(super) fn find(
         return Ok(Some(NamedSource::new("unsigned", Source::Unsigned)));
     }
     let sts = StsEndpoint { env, profile, region };
-    if !profile.is_named_explicitly()
-        && let Some(found) = environment::find(env, &sts)?
-    {
+    let reads_environment = !profile.is_named_explicitly();
+    if reads_environment && let Some(found) = environment::keys(env)? {
+        return Ok(Some(found));
+    }
+    if let Some(found) = assumed_role::find(profile, &sts)? {
+        return Ok(Some(found));
+    }
+    if reads_environment && let Some(found) = environment::web_identity(env, profile, &sts)? {
         return Ok(Some(found));
     }
     if let Some(found) = profile_keys::find(profile, &sts)? {
         return Ok(Some(found));
     }
     if let Some(container) = Container::from_env(env)? {
-        return Ok(Some(NamedSource::loader("container", Loader::Container(container))));
+        return Ok(Some(NamedSource::container(container)));
     }
-    let named = |instance| NamedSource::loader("instance metadata", Loader::Instance(instance));
-    Ok(Instance::from_env(env).map(named))
+    Ok(Instance::find(env, profile)?.map(NamedSource::instance))
 }
 
 /// The names of all sources, for the message that no credentials were found.
@@ -80,7 +87,7 @@ mod tests {
     fn found(home: &Home, profile: Option<&str>) -> (String, Option<String>) {
         let NamedSource { name, source } = find_in(home, profile).unwrap();
         let access_key = match source {
-            Source::Static(keys) => Some(keys.access_key.clone()),
+            Source::Static(keys) | Source::File(keys, _) => Some(keys.access_key.clone()),
             Source::Unsigned | Source::Loader(_) => None,
         };
         (name, access_key)
@@ -119,6 +126,27 @@ mod tests {
     fn no_source_is_left_if_instance_metadata_is_disabled() {
         let home = Home::new("").set("AWS_EC2_METADATA_DISABLED", "true");
         assert!(find_in(&home, None).is_none());
+    }
+
+    #[test]
+    fn role_of_the_profile_takes_precedence_over_all_but_keys_in_the_environment() {
+        let role = "[default]\nrole_arn = r\nsource_profile = p\ncredential_process = x\n\
+                    aws_access_key_id = K\naws_secret_access_key = s\n";
+        let home = Home::new(&format!("{STATIC}{role}"))
+            .set("AWS_ROLE_ARN", "r")
+            .set("AWS_WEB_IDENTITY_TOKEN_FILE", "/t");
+        assert_eq!(found(&home, None).0, "the role of profile default");
+        assert_eq!(found(&home, Some("default")).0, "the role of profile default");
+        assert_eq!(found(&with_env_keys(home), None), keys("the environment", "ENVKEY"));
+    }
+
+    #[test]
+    fn environment_and_profile_complete_each_others_web_identity() {
+        let home = Home::new("[default]\nrole_arn = r\nweb_identity_token_file = /t\n");
+        assert_eq!(found(&home, None).0, "web identity of profile default");
+        let home = home.set("AWS_WEB_IDENTITY_TOKEN_FILE", "/other");
+        assert_eq!(found(&home, None).0, "web identity");
+        assert_eq!(found(&home, Some("default")).0, "web identity of profile default");
     }
 
     #[test]

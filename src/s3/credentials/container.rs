@@ -56,7 +56,9 @@ impl Container {
         };
         let authorization = token.map(|token| ("authorization", token));
         match exchange(fetch, 3, &request("GET", self.url.as_str(), authorization, 2))? {
-            FetchReply { status: 200, body } => Reply::from_json(body.as_bytes()),
+            FetchReply { status: 200, body, date } => {
+                Ok(Reply::from_json(body.as_bytes())?.served_at(date))
+            }
             FetchReply { status, .. } => Err(refusal(status, None)),
         }
     }

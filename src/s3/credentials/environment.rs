@@ -6,23 +6,45 @@ use crate::{
         credentials::{
             source::{Loader, NamedSource, Source},
             static_keys,
-            web_identity::{StsEndpoint, WebIdentity},
+            sts::StsEndpoint,
+            web_identity::WebIdentity,
         },
         env::Env,
+        profile::Profile,
     },
 };
 
 const NAME: &str = "the environment";
 
-/// The keys in the environment, else its web identity.
-pub(super) fn find(env: &Env, sts: &StsEndpoint) -> Result<Option<NamedSource>, CredentialsError> {
+/// The keys in the environment.
+pub(super) fn keys(env: &Env) -> Result<Option<NamedSource>, CredentialsError> {
     // Secrets from a file or a secret store often end in a newline, which is not part of the key.
-    let get = |name| env.get(name).map(str::trim).filter(|value| !value.is_empty());
-    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
-    if let Some(keys) = static_keys::find(NAME, names, get)? {
-        return Ok(Some(NamedSource::new(NAME, Source::Static(keys))));
-    }
+    let get = |name: &str| env.get(name).map(str::trim).filter(|value| !value.is_empty());
+    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    let tokens = ["AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"];
+    let keys = static_keys::find(NAME, names, tokens, get)?;
+    Ok(keys.map(|keys| NamedSource::new(NAME, Source::Static(keys))))
+}
+
+/// The web identity in the environment. The profile completes it, as in botocore.
+pub(super) fn web_identity(
+    env: &Env,
+    profile: &Profile,
+    sts: &StsEndpoint,
+) -> Result<Option<NamedSource>, CredentialsError> {
     let names = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"];
+    let get = |name: &'static str| {
+        let setting = match name {
+            "AWS_WEB_IDENTITY_TOKEN_FILE" => "web_identity_token_file",
+            "AWS_ROLE_ARN" => "role_arn",
+            _ => "role_session_name",
+        };
+        let in_env = env.get(name).map(str::trim).filter(|value| !value.is_empty());
+        in_env.or_else(|| profile.get(setting))
+    };
+    if !names.iter().any(|name| env.get(name).is_some()) {
+        return Ok(None);
+    }
     let identity = WebIdentity::find(NAME, names, get, sts)?;
     let named = |identity| NamedSource::loader("web identity", Loader::WebIdentity(identity));
     Ok(identity.map(named))
@@ -31,14 +53,18 @@ pub(super) fn find(env: &Env, sts: &StsEndpoint) -> Result<Option<NamedSource>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::{
-        credentials::testing::{SECRET, check_harmless},
-        profile::Profile,
-    };
+    use crate::s3::credentials::testing::{SECRET, check_harmless};
 
     fn find_in(env: &Env) -> Result<Option<NamedSource>, CredentialsError> {
         let profile = Profile::load(&Env::default(), None).unwrap();
-        find(env, &StsEndpoint { env, profile: &profile, region: "eu-west-1" })
+        match keys(env)? {
+            Some(keys) => Ok(Some(keys)),
+            None => web_identity(
+                env,
+                &profile,
+                &StsEndpoint { env, profile: &profile, region: "eu-west-1" },
+            ),
+        }
     }
 
     #[test]

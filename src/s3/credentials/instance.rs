@@ -1,14 +1,18 @@
 //! The metadata service of an EC2 instance.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html>
 
-use crate::s3::{
-    credentials::{
-        exchange::{exchange, request},
-        reply::{Reply, refusal},
-        validate,
+use crate::{
+    error::CredentialsError,
+    s3::{
+        credentials::{
+            exchange::{exchange, request},
+            reply::{Reply, refusal},
+            validate,
+        },
+        env::Env,
+        fetch::{Fetch, FetchReply},
+        profile::Profile,
     },
-    env::Env,
-    fetch::{Fetch, FetchReply},
 };
 
 /// The path of the list of roles. The name of a role, appended to it, is the path of its keys.
@@ -25,13 +29,25 @@ pub(super) struct Instance {
 
 impl Instance {
     /// The service, unless it is disabled.
-    pub(super) fn from_env(env: &Env) -> Option<Instance> {
+    pub(super) fn find(env: &Env, profile: &Profile) -> Result<Option<Instance>, CredentialsError> {
         if is_disabled(env) {
-            return None;
+            return Ok(None);
         }
-        let base = env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT");
-        let base = base.unwrap_or("http://169.254.169.254").trim_end_matches('/').to_owned();
-        Some(Instance { base })
+        let get = |variable, setting| env.get(variable).or(profile.get(setting));
+        let endpoint = get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
+        let mode =
+            get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode");
+        let base = match mode.unwrap_or("ipv4").to_ascii_lowercase().as_str() {
+            "ipv4" => "http://169.254.169.254",
+            "ipv6" => "http://[fd00:ec2::254]",
+            _ => {
+                let setting = "the mode of the endpoint of the instance metadata service \
+                               (AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE)";
+                return Err(CredentialsError::setting(setting, "must be IPv4 or IPv6"));
+            }
+        };
+        let base = endpoint.unwrap_or(base).trim_end_matches('/').to_owned();
+        Ok(Some(Instance { base }))
     }
 
     /// Requests a token, the role of the instance, and its keys.
@@ -39,7 +55,7 @@ impl Instance {
         let send = |method, path: &str, header| {
             let request = request(method, &format!("{}/{path}", self.base), [header], 1);
             match exchange(fetch, 2, &request)? {
-                FetchReply { status: 200, body } => Ok(body),
+                FetchReply { status: 200, body, .. } => Ok(body),
                 FetchReply { status: 404, .. } => Err(NO_ROLE.to_owned()),
                 FetchReply { status, .. } => Err(refusal(status, None)),
             }
@@ -75,13 +91,17 @@ mod tests {
 
     use super::*;
     use crate::s3::credentials::testing::{
-        at, check_harmless, metadata_service, recording, status,
+        Home, at, check_harmless, metadata_service, recording, status,
     };
+
+    fn find(home: &Home) -> Result<Option<Instance>, CredentialsError> {
+        Instance::find(&home.env, &home.profile(None))
+    }
 
     #[test]
     fn keys_of_the_role_are_requested_with_a_token() {
         let (fetch, requests) = metadata_service("my-role\n");
-        let instance = Instance::from_env(&Env::default()).unwrap();
+        let instance = find(&Home::new("")).unwrap().unwrap();
         let keys = instance.load(&fetch).unwrap().into_credentials(at(0)).unwrap();
         assert_eq!(keys.access_key, "INST");
         let requests = requests.lock().unwrap();
@@ -93,7 +113,7 @@ mod tests {
 
     #[test]
     fn missing_or_invalid_role_is_an_error() {
-        let instance = Instance::from_env(&Env::default()).unwrap();
+        let instance = find(&Home::new("")).unwrap().unwrap();
         for (role, problem) in [
             ("", NO_ROLE),
             ("\n", NO_ROLE),
@@ -110,11 +130,23 @@ mod tests {
 
     #[test]
     fn endpoint_comes_from_the_environment_without_trailing_slash() {
-        let (fetch, requests) = recording(|_| status(404));
-        let env =
-            Env::default().set("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://[fd00:ec2::254]/");
-        assert!(Instance::from_env(&env).unwrap().load(&fetch).is_err());
-        assert_eq!(requests.lock().unwrap()[0].url, "http://[fd00:ec2::254]/latest/api/token");
-        assert!(Instance::from_env(&env.set("AWS_EC2_METADATA_DISABLED", "TRUE")).is_none());
+        let url = |home: &Home| {
+            let (fetch, requests) = recording(|_| status(404));
+            assert!(find(home).unwrap().unwrap().load(&fetch).is_err());
+            let url = requests.lock().unwrap()[0].url.clone();
+            url.strip_suffix("/latest/api/token").unwrap().to_owned()
+        };
+        let mode = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
+        assert_eq!(url(&Home::new("")), "http://169.254.169.254");
+        assert_eq!(url(&Home::new("").set(mode, "IPv6")), "http://[fd00:ec2::254]");
+        let config = "[default]\nec2_metadata_service_endpoint_mode = ipv6\n";
+        assert_eq!(url(&Home::new(config)), "http://[fd00:ec2::254]");
+        assert_eq!(url(&Home::new(config).set(mode, "ipv4")), "http://169.254.169.254");
+        let home = Home::new(config).set("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://[::1]:80/");
+        assert_eq!(url(&home), "http://[::1]:80");
+        let text = check_harmless(&find(&home.set(mode, "IPv5")).map(drop).unwrap_err());
+        assert!(text.ends_with("must be IPv4 or IPv6"), "{text}");
+        let disabled = Home::new("").set("AWS_EC2_METADATA_DISABLED", "TRUE");
+        assert!(find(&disabled).unwrap().is_none());
     }
 }

@@ -15,21 +15,29 @@
 //! [chain]: https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
 
 mod access_keys;
+mod assumed_role;
 mod chain;
 mod container;
 mod environment;
 mod exchange;
+mod file_keys;
 mod instance;
+mod now;
 mod process;
 mod profile_keys;
 mod provider;
 mod reply;
+mod role;
+mod signature;
 mod source;
+mod sso;
 mod static_keys;
+mod sts;
 #[cfg(test)]
 mod testing;
 mod validate;
 mod web_identity;
 
 pub(crate) use access_keys::Credentials;
+pub(crate) use now::Now;
 pub(crate) use provider::Provider;

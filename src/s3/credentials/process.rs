@@ -11,7 +11,10 @@ use std::{
 
 use crate::{
     error::CredentialsError,
-    s3::credentials::reply::{Reply, one_line},
+    s3::{
+        credentials::reply::{Reply, one_line},
+        env::Env,
+    },
 };
 
 /// Long enough for the user to touch a security key.
@@ -28,8 +31,9 @@ pub(super) struct Process {
 
 impl Process {
     /// Splits a command line into words. `name` is for messages.
-    pub(super) fn parse(name: &str, command: &str) -> Result<Process, CredentialsError> {
-        let mut words = shlex::split(command).unwrap_or_default().into_iter();
+    pub(super) fn parse(name: &str, command: &str, env: &Env) -> Result<Process, CredentialsError> {
+        let words = split(command, env.get("HOME")).unwrap_or_default();
+        let mut words = words.into_iter();
         match words.next() {
             Some(program) => Ok(Process { program, args: words.collect() }),
             None => Err(CredentialsError::setting(name, "is empty or has an unclosed quote")),
@@ -74,6 +78,52 @@ impl Process {
     }
 }
 
+/// Splits a command line into words like a shell, and expands `~` and `$HOME` like a shell, as far as
+/// `home` is known.
+fn split(command: &str, home: Option<&str>) -> Option<Vec<String>> {
+    let Some(home) = home else { return shlex::split(command) };
+    // The home directory replaces this mark after the words are split: it may contain blanks.
+    const MARK: char = '\0';
+    let mut marked = String::new();
+    let (mut in_single, mut in_double, mut at_start) = (false, false, true);
+    let mut rest = command;
+    while let Some(c) = rest.chars().next() {
+        let is_quoted = in_single || in_double;
+        let variable = ["${HOME}", "$HOME"].into_iter().find(|name| {
+            let next = rest.strip_prefix(name).map(|rest| rest.chars().next());
+            next.is_some_and(|next| {
+                name.ends_with('}') || !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+            })
+        });
+        let is_tilde = c == '~'
+            && at_start
+            && !is_quoted
+            && rest[1..].chars().next().is_none_or(|next| next == '/' || next.is_whitespace());
+        let mut len = c.len_utf8();
+        match variable {
+            Some(name) if !in_single => {
+                marked.push(MARK);
+                len = name.len();
+            }
+            _ if is_tilde => marked.push(MARK),
+            _ if c == '\\' && !in_single => {
+                // The next character has no meaning of its own.
+                len += rest[1..].chars().next().map_or(0, char::len_utf8);
+                marked.push_str(&rest[..len]);
+            }
+            _ => {
+                in_single ^= c == '\'' && !in_double;
+                in_double ^= c == '"' && !in_single;
+                marked.push(c);
+            }
+        }
+        at_start = !is_quoted && c.is_whitespace();
+        rest = &rest[len..];
+    }
+    let words = shlex::split(&marked)?;
+    Some(words.into_iter().map(|word| word.replace(MARK, home)).collect())
+}
+
 /// Reads a pipe on another thread, so that the process does not block when the pipe is full.
 fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
@@ -97,7 +147,7 @@ mod tests {
     fn in_config(command: &str) -> Process {
         let home = Home::new(&format!("[default]\ncredential_process = {command}\n"));
         let profile = home.profile(None);
-        Process::parse("p", profile.get("credential_process").unwrap()).unwrap()
+        Process::parse("p", profile.get("credential_process").unwrap(), &home.env).unwrap()
     }
 
     #[test]
@@ -144,9 +194,25 @@ mod tests {
     #[test]
     fn command_without_words_or_with_an_open_quote_is_refused() {
         for command in ["a 'b", " "] {
-            let error = Process::parse("credential_process of profile p", command).map(drop);
-            let text = check_harmless(&error.unwrap_err());
+            let error = Process::parse("credential_process of profile p", command, &Env::default());
+            let text = check_harmless(&error.map(drop).unwrap_err());
             assert_eq!(text, "credential_process of profile p is empty or has an unclosed quote");
         }
+    }
+
+    #[test]
+    fn home_directory_is_expanded_like_in_a_shell() {
+        let words = |command: &str| split(command, Some("/home/a b")).unwrap();
+        assert_eq!(words("~/bin/keys --to $HOME/x"), ["/home/a b/bin/keys", "--to", "/home/a b/x"]);
+        assert_eq!(words("\"$HOME/k\" \"${HOME}\"c ~"), ["/home/a b/k", "/home/a bc", "/home/a b"]);
+        assert_eq!(words("${HOME}x $HOMES a~/b ~c/d"), ["/home/a bx", "$HOMES", "a~/b", "~c/d"]);
+        assert_eq!(words("'$HOME/~' '~/x' \"~/x\" \\~/x"), ["$HOME/~", "~/x", "~/x", "~/x"]);
+        assert_eq!(
+            words("\\$HOME \"\\$HOME\" \"it's $HOME\""),
+            ["$HOME", "$HOME", "it's /home/a b"]
+        );
+        assert_eq!(split("~/x $HOME", None).unwrap(), ["~/x", "$HOME"]);
+        assert_eq!(split("a 'b", Some("/h")), None);
+        assert_eq!(split("é\\", Some("/h")), shlex::split("é\\"));
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         credentials::{
             access_keys::Credentials,
             chain,
+            now::Now,
             source::{Loader, NamedSource, Source},
         },
         env::Env,
@@ -30,6 +31,10 @@ const MANDATORY_REFRESH: Duration = Duration::from_secs(60);
 /// How long the outcome of a renewal is valid. The threads that waited for it share it, and a
 /// source that has only short-lived keys is not used for every request.
 const OUTCOME_LIFETIME: Duration = Duration::from_secs(10);
+
+/// How long keys are used beyond their expiration before their source is tried again, in seconds.
+/// The clients of many instances must not do so at the same time.
+const EXTENSION: Range<u64> = 5 * 60..10 * 60;
 
 /// The credentials of one client. One thread at a time loads them from their source.
 pub(crate) struct Provider {
@@ -97,19 +102,26 @@ impl Provider {
     /// To be called for every request: this is cheap unless the credentials expire soon. Then one
     /// caller renews them.
     ///
+    /// The metadata service of an instance may be unable to provide new keys. The old ones are then
+    /// used beyond their expiration, as by the AWS SDKs: AWS may still accept them.
+    ///
     /// # Errors
     /// There are no credentials, or they expire within a minute and cannot be renewed.
     pub(crate) fn get(
         &self,
-        now: SystemTime,
+        now: impl Into<Now>,
     ) -> Result<Option<Arc<Credentials>>, CredentialsError> {
+        let now = now.into();
         let loader = match &self.source {
             Source::Unsigned => return Ok(None),
             Source::Static(keys) => return Ok(Some(Arc::clone(keys))),
+            Source::File(keys, _) => {
+                return Ok(Some(self.cached().unwrap_or_else(|| Arc::clone(keys))));
+            }
             Source::Loader(loader) => loader,
         };
         let seen = self.cached();
-        let remaining = remaining(seen.as_deref(), now);
+        let remaining = remaining(seen.as_deref(), now.time);
         if remaining > ADVISORY_REFRESH {
             return Ok(seen);
         }
@@ -120,7 +132,7 @@ impl Provider {
             Err(TryLockError::WouldBlock) if is_mandatory => self.lock_renewal(),
             Err(TryLockError::WouldBlock) => return Ok(seen),
         };
-        match self.renew(loader, &mut last, seen.as_ref(), now) {
+        match self.renew(loader, &mut last, seen.as_ref(), now, Reason::Expiration) {
             Ok(()) => Ok(self.cached()),
             Err(_) if !is_mandatory => Ok(seen),
             Err(error) => Err(error),
@@ -128,27 +140,42 @@ impl Provider {
     }
 
     /// Replaces credentials that the server refused as expired or invalid, unless another thread
-    /// already has. Returns `false` if the source never has others.
+    /// already has. Returns `false` if the source has no others.
     ///
     /// # Errors
-    /// The source returned no credentials, or the same ones again.
+    /// A source other than a file returned no credentials, or the same ones again.
     pub(crate) fn refresh(
         &self,
         refused: &Arc<Credentials>,
-        now: SystemTime,
+        now: impl Into<Now>,
     ) -> Result<bool, CredentialsError> {
-        let Source::Loader(loader) = &self.source else { return Ok(false) };
+        let now = now.into();
+        let loader = match &self.source {
+            Source::Unsigned | Source::Static(_) => return Ok(false),
+            Source::File(first, file) => {
+                let _renewal = self.lock_renewal();
+                let seen = self.cached().unwrap_or_else(|| Arc::clone(first));
+                if !seen.has_same_keys(refused) {
+                    return Ok(true);
+                }
+                let Some(keys) = file.reload() else { return Ok(false) };
+                let has_others = !keys.has_same_keys(refused);
+                self.store(keys);
+                return Ok(has_others);
+            }
+            Source::Loader(loader) => loader,
+        };
         let mut last = self.lock_renewal();
         // A recent failure is still valid. A recent success is not: the server refuses its result.
         *last = last.take().filter(|last| last.outcome.is_err());
-        self.renew(loader, &mut last, Some(refused), now)?;
-        if self.cached().as_ref() != Some(refused) {
+        self.renew(loader, &mut last, Some(refused), now, Reason::Refusal)?;
+        if !self.cached().is_some_and(|keys| keys.has_same_keys(refused)) {
             return Ok(true);
         }
         let problem = "it returned the same keys again, which the server refuses; \
                        renew the keys of this source";
         let error = self.failed(problem.to_owned());
-        *last = Some(Renewal::new(Err(error.clone()), now, Duration::ZERO));
+        *last = Some(Renewal::new(Err(error.clone()), now.time, Duration::ZERO));
         Err(error)
     }
 
@@ -159,33 +186,49 @@ impl Provider {
         loader: &Loader,
         last: &mut Option<Renewal>,
         seen: Option<&Arc<Credentials>>,
-        now: SystemTime,
+        now: Now,
+        reason: Reason,
     ) -> Result<(), CredentialsError> {
         let cached = self.cached();
-        let is_usable = !remaining(cached.as_deref(), now).is_zero();
+        let left = remaining(cached.as_deref(), now.time);
+        let is_usable = !left.is_zero() || cached.is_some() && !now.is_certain;
         if is_usable && cached.as_ref().map(Arc::as_ptr) != seen.map(Arc::as_ptr) {
             return Ok(());
         }
         if let Some(last) = last
-            && last.valid.contains(&now)
+            && last.valid.contains(&now.time)
             && (is_usable || last.outcome.is_err())
         {
             return last.outcome.clone();
         }
         let started = Instant::now();
-        let outcome = match loader.load(&*self.fetch, now) {
-            Ok(keys) => {
-                *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+        let outcome = match (loader.load(&*self.fetch, now), &cached) {
+            (Ok(keys), _) => {
+                let is_old = remaining(Some(&keys), now.time) <= MANDATORY_REFRESH;
+                let keys = if loader.is_instance() && is_old { extend(keys, now) } else { keys };
+                self.store(Arc::new(keys));
                 Ok(())
             }
-            Err(problem) if cached.is_none() && !loader.is_configured() => {
+            (Err(_), Some(old))
+                if loader.is_instance()
+                    && reason == Reason::Expiration
+                    && (old.is_extended || left <= MANDATORY_REFRESH) =>
+            {
+                self.store(Arc::new(extend(Credentials::clone(old), now)));
+                Ok(())
+            }
+            (Err(problem), None) if !loader.is_configured() => {
                 let looked_in = format!("{}: {problem}", self.looked_in);
                 Err(CredentialsError::NotFound { looked_in })
             }
-            Err(problem) => Err(self.failed(problem)),
+            (Err(problem), _) => Err(self.failed(problem)),
         };
-        *last = Some(Renewal::new(outcome.clone(), now, started.elapsed()));
+        *last = Some(Renewal::new(outcome.clone(), now.time, started.elapsed()));
         outcome
+    }
+
+    fn store(&self, keys: Arc<Credentials>) {
+        *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(keys);
     }
 
     fn cached(&self) -> Option<Arc<Credentials>> {
@@ -199,6 +242,21 @@ impl Provider {
     fn failed(&self, problem: String) -> CredentialsError {
         CredentialsError::Failed { place: self.name.clone(), problem }
     }
+}
+
+/// Why credentials are renewed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// They expire soon.
+    Expiration,
+    /// The server refused them.
+    Refusal,
+}
+
+/// The same keys, used beyond their expiration until the source is tried again.
+fn extend(keys: Credentials, now: Now) -> Credentials {
+    let pause = ADVISORY_REFRESH + Duration::from_secs(fastrand::u64(EXTENSION));
+    Credentials { expires: now.time.checked_add(pause), is_extended: true, ..keys }
 }
 
 /// How long credentials remain valid: forever without an expiration, zero if there are none.
@@ -430,5 +488,122 @@ mod tests {
             assert!(text.contains("the server refuses"), "{text}");
         }
         assert_eq!(count(&requests), 3);
+    }
+
+    /// A provider for an instance, whose metadata service returns keys, or fails, by `respond(n)`.
+    fn instance(
+        respond: impl Fn(usize) -> Option<(String, SystemTime)> + Send + Sync + 'static,
+    ) -> (Provider, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let log = Arc::clone(&count);
+        let (fetch, _) = recording(move |request| {
+            if request.method == "PUT" {
+                return ok("IMDSTOKEN");
+            }
+            if request.url.ends_with("security-credentials/") {
+                return ok("role");
+            }
+            match respond(log.fetch_add(1, SeqCst)) {
+                Some((key, expires)) => ok(keys_json(&key, expires)),
+                None => status(404),
+            }
+        });
+        (open(&Home::new(""), fetch).unwrap(), count)
+    }
+
+    #[test]
+    fn instance_keys_are_used_beyond_their_expiration_if_there_are_no_new_ones() {
+        for returns_old_keys in [false, true] {
+            let (provider, loads) = instance(move |n| match n {
+                0 => Some(("OLD".to_owned(), at(3600))),
+                1..=3 => returns_old_keys.then(|| ("OLD".to_owned(), at(3600))),
+                _ => Some(("NEW".to_owned(), at(20_000))),
+            });
+            assert_eq!(access_key(&provider, at(0)), "OLD");
+            assert_eq!(access_key(&provider, at(3600)), "OLD");
+            assert_eq!(loads.load(SeqCst), 2);
+            // The next attempts follow after 5 to 10 minutes each.
+            for second in 3601..3600 + 300 {
+                assert_eq!(access_key(&provider, at(second)), "OLD");
+            }
+            assert_eq!(loads.load(SeqCst), 2);
+            assert_eq!(access_key(&provider, at(3600 + 600)), "OLD");
+            assert_eq!(loads.load(SeqCst), 3);
+            for second in 4201..4200 + 300 {
+                assert_eq!(access_key(&provider, at(second)), "OLD");
+            }
+            assert_eq!(loads.load(SeqCst), 3);
+            assert_eq!(access_key(&provider, at(4200 + 600)), "OLD");
+            assert_eq!(access_key(&provider, at(4800 + 600)), "NEW");
+            assert_eq!(access_key(&provider, at(4800 + 601)), "NEW");
+            assert_eq!(loads.load(SeqCst), 5);
+        }
+    }
+
+    #[test]
+    fn first_keys_of_an_instance_may_have_expired() {
+        let (provider, loads) = instance(|n| match n {
+            0 => Some(("OLD".to_owned(), at(0))),
+            _ => Some(("NEW".to_owned(), at(9000))),
+        });
+        assert_eq!(access_key(&provider, at(10)), "OLD");
+        assert_eq!(access_key(&provider, at(20)), "OLD");
+        assert_eq!(loads.load(SeqCst), 1);
+        assert_eq!(access_key(&provider, at(620)), "NEW");
+    }
+
+    #[test]
+    fn expired_instance_keys_that_the_server_refuses_are_not_used_again() {
+        let (provider, loads) = instance(|n| (n == 0).then(|| ("OLD".to_owned(), at(3600))));
+        provider.get(at(0)).unwrap();
+        let old = provider.get(at(3600)).unwrap().unwrap();
+        assert_eq!(loads.load(SeqCst), 2);
+        let text = check_harmless(&provider.refresh(&old, at(3601)).map(drop).unwrap_err());
+        assert!(text.starts_with("cannot get credentials from instance metadata"), "{text}");
+        // The keys are still there, but each refusal is reported.
+        provider.refresh(&old, at(3602)).unwrap_err();
+        assert_eq!(loads.load(SeqCst), 3);
+    }
+
+    #[test]
+    fn new_keys_count_as_valid_until_the_clock_of_the_server_is_known() {
+        let (provider, requests) = container(|n| ok(keys_json(&format!("K{n}"), at(3600))));
+        let key = |seconds, is_certain| {
+            let now = Now { time: at(seconds), is_certain };
+            provider.get(now).map(|keys| keys.unwrap().access_key.clone())
+        };
+        // The local clock is two hours ahead.
+        assert_eq!(key(7200, false).unwrap(), "K0");
+        assert_eq!(key(7201, false).unwrap(), "K0");
+        assert_eq!(count(&requests), 1);
+        assert_eq!(key(2, true).unwrap(), "K0");
+        assert_eq!(count(&requests), 1);
+        key(7200, true).unwrap_err();
+    }
+
+    #[test]
+    fn keys_that_another_program_replaced_are_read_again() {
+        use std::fs;
+        let home = Home::new("");
+        let write = |key: &str| {
+            let text = format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = s\n");
+            fs::write(home.path(".aws/credentials"), text).unwrap();
+        };
+        write("OLD");
+        let provider = open(&home, Box::new(no_fetch)).unwrap();
+        let old = provider.get(at(0)).unwrap().unwrap();
+        assert_eq!(old.access_key, "OLD");
+        assert!(!provider.refresh(&old, at(0)).unwrap());
+        // While the file cannot be understood, the old keys remain.
+        fs::write(home.path(".aws/credentials"), "[defau").unwrap();
+        assert!(!provider.refresh(&old, at(0)).unwrap());
+        write("NEW");
+        assert_eq!(access_key(&provider, at(1)), "OLD");
+        for _ in 0..2 {
+            assert!(provider.refresh(&old, at(2)).unwrap());
+            assert_eq!(access_key(&provider, at(2)), "NEW");
+        }
+        let new = provider.get(at(3)).unwrap().unwrap();
+        assert!(!provider.refresh(&new, at(3)).unwrap());
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     model::time::Timestamp,
-    s3::credentials::{access_keys::Credentials, validate},
+    s3::credentials::{access_keys::Credentials, now::Now, validate},
 };
 
 /// The reply of a source. Each source sends some of these fields. They are secret, so it is not
@@ -21,6 +21,12 @@ pub(super) struct Reply {
     session_token: Option<String>,
     token: Option<String>,
     expiration: Option<String>,
+    /// In place of `expiration`.
+    #[serde(skip)]
+    expires: Option<SystemTime>,
+    /// The time of the service when it sent the reply.
+    #[serde(skip)]
+    served_at: Option<SystemTime>,
 }
 
 impl Reply {
@@ -30,15 +36,52 @@ impl Reply {
             .map_err(|_| "it did not return the expected JSON document".to_owned())
     }
 
+    /// A reply with these keys.
+    pub(super) fn new(
+        access_key: String,
+        secret_key: String,
+        session_token: String,
+        expires: Option<SystemTime>,
+    ) -> Reply {
+        Reply {
+            version: None,
+            code: None,
+            access_key_id: Some(access_key),
+            secret_access_key: Some(secret_key),
+            session_token: Some(session_token),
+            token: None,
+            expiration: None,
+            expires,
+            served_at: None,
+        }
+    }
+
+    /// The same reply, with the time of the service when it sent it.
+    pub(super) fn served_at(self, date: Option<SystemTime>) -> Reply {
+        Reply { served_at: date, ..self }
+    }
+
     /// The credentials in the reply, unless they are incomplete, invalid or have already expired.
-    pub(super) fn into_credentials(self, now: SystemTime) -> Result<Credentials, String> {
+    pub(super) fn into_credentials(self, now: impl Into<Now>) -> Result<Credentials, String> {
+        let now = now.into();
+        let served_at = self.served_at;
+        let keys = self.into_keys()?;
+        // The clock of the service is the best one to judge by.
+        let has_expired =
+            keys.expires.is_some_and(|expires| expires <= served_at.unwrap_or(now.time));
+        if has_expired && (served_at.is_some() || now.is_certain) {
+            return Err(
+                "it returned keys that have expired; check the clock of this machine".to_owned()
+            );
+        }
+        Ok(keys)
+    }
+
+    /// The credentials in the reply, unless they are incomplete or invalid. They may have expired.
+    pub(super) fn into_keys(self) -> Result<Credentials, String> {
         let expires = match self.expiration.as_deref().map(parse_time) {
             Some(None) => return Err("it returned an expiration that is not a time".to_owned()),
-            Some(Some(expires)) if expires <= now => {
-                return Err("it returned keys that have expired; check the clock of this machine"
-                    .to_owned());
-            }
-            expires => expires.flatten(),
+            expires => expires.flatten().or(self.expires),
         };
         let (Some(access_key), Some(secret_key)) = (self.access_key_id, self.secret_access_key)
         else {
@@ -68,7 +111,7 @@ pub(super) fn refusal(status: u16, code: Option<String>) -> String {
 
 /// Text from outside as one line for a message, without control characters.
 pub(super) fn one_line(text: &str) -> String {
-    text.trim().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.trim().chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use crate::{
     s3::credentials::{access_keys::Credentials, validate},
 };
 
-/// The keys in `place`, where `get` returns the value of a setting. The names are those of the
-/// access key, the secret key and the session token.
+/// The keys in `place`, where `get` returns the value of a setting. `names` are those of the access
+/// key and the secret key. `tokens` are those of the session token: an old one, which takes
+/// precedence in botocore, and the usual one.
 pub(super) fn find<'a>(
     place: &str,
-    [access_key, secret_key, session_token]: [&'static str; 3],
+    [access_key, secret_key]: [&'static str; 2],
+    tokens: [&'static str; 2],
     get: impl Fn(&'static str) -> Option<&'a str>,
 ) -> Result<Option<Arc<Credentials>>, CredentialsError> {
     let (id, secret) = match (get(access_key), get(secret_key)) {
@@ -20,7 +22,7 @@ pub(super) fn find<'a>(
         (None, Some(_)) => return Err(CredentialsError::partial(place, secret_key, access_key)),
         (Some(id), Some(secret)) => (id.to_owned(), secret.to_owned()),
     };
-    let token = get(session_token).map(str::to_owned);
+    let token = tokens.into_iter().find_map(&get).map(str::to_owned);
     match validate::credentials(id, secret, token, None) {
         Some(keys) => Ok(Some(Arc::new(keys))),
         None => Err(CredentialsError::setting(

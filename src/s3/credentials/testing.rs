@@ -33,12 +33,12 @@ pub(super) fn at(seconds: u64) -> SystemTime {
 }
 
 pub(super) fn ok(body: impl Into<String>) -> Result<FetchReply, String> {
-    Ok(FetchReply { status: 200, body: body.into() })
+    Ok(FetchReply { status: 200, body: body.into(), date: None })
 }
 
 /// An error response with a secret in it.
 pub(super) fn status(status: u16) -> Result<FetchReply, String> {
-    Ok(FetchReply { status, body: format!("an error page with {SECRET}") })
+    Ok(FetchReply { status, body: format!("an error page with {SECRET}"), date: None })
 }
 
 /// Temporary keys as services return them.
@@ -47,6 +47,18 @@ pub(super) fn keys_json(access_key: &str, expiration: SystemTime) -> String {
     format!(
         r#"{{"AccessKeyId":"{access_key}","SecretAccessKey":"{SECRET}",
            "Token":"{TOKEN}","Expiration":"{expiration}"}}"#
+    )
+}
+
+/// A response of STS to AssumeRole, whose keys expire after an hour.
+pub(super) fn role_response(access_key: &str) -> String {
+    format!(
+        "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+         <AssumeRoleResult><AssumedRoleUser><AssumedRoleId>i</AssumedRoleId><Arn>r</Arn>\
+         </AssumedRoleUser><Credentials><AccessKeyId>{access_key}</AccessKeyId><SecretAccessKey>\
+         {SECRET}</SecretAccessKey><SessionToken>{TOKEN}</SessionToken><Expiration>\
+         2026-01-01T01:00:00Z</Expiration></Credentials></AssumeRoleResult><ResponseMetadata>\
+         <RequestId>x</RequestId></ResponseMetadata></AssumeRoleResponse>"
     )
 }
 

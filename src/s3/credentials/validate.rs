@@ -18,7 +18,8 @@ pub(super) fn credentials(
     let are_valid = is_valid(&access_key)
         && !secret_key.is_empty()
         && session_token.as_deref().is_none_or(is_valid);
-    are_valid.then_some(Credentials { access_key, secret_key, session_token, expires })
+    let is_extended = false;
+    are_valid.then_some(Credentials { access_key, secret_key, session_token, expires, is_extended })
 }
 
 /// A token that authorizes a request for credentials, without the newline that a file may end in.

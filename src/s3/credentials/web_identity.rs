@@ -5,20 +5,17 @@
 use std::path::PathBuf;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
 
 use crate::{
     error::CredentialsError,
     s3::{
-        aws_hosts::AwsEndpoints,
         credentials::{
             exchange::{exchange, request},
-            reply::{Reply, refusal},
+            reply::Reply,
+            sts::{self, StsEndpoint},
             validate::read_token,
         },
-        env::Env,
         fetch::Fetch,
-        profile::Profile,
     },
 };
 
@@ -28,14 +25,6 @@ pub(super) struct WebIdentity {
     role: String,
     session: String,
     url: String,
-}
-
-/// The settings that the endpoint of STS depends on.
-pub(super) struct StsEndpoint<'a> {
-    pub env: &'a Env,
-    pub profile: &'a Profile,
-    /// The region of the endpoint. If it is empty, the global endpoint is used.
-    pub region: &'a str,
 }
 
 impl WebIdentity {
@@ -75,52 +64,8 @@ impl WebIdentity {
             field(&token),
         ));
         let reply = exchange(fetch, 3, &request)?;
-        let document: Option<StsReply> = quick_xml::de::from_str(&reply.body).ok();
-        let (result, error) = document.map_or((None, None), |xml| (xml.result, xml.error));
-        match result {
-            Some(result) if reply.status == 200 => Ok(result.credentials),
-            _ => Err(refusal(reply.status, error.and_then(|error| error.code))),
-        }
+        sts::parse(reply, &[&token])
     }
-}
-
-impl StsEndpoint<'_> {
-    fn url(&self) -> Result<String, CredentialsError> {
-        let configured = self.env.get("AWS_ENDPOINT_URL_STS");
-        if let Some(url) = configured.filter(|_| !self.profile.ignores_endpoint_urls()) {
-            return Ok(url.to_owned());
-        }
-        let region = self.region;
-        if matches!(region, "" | "aws-global") {
-            return Ok("https://sts.amazonaws.com/".to_owned());
-        }
-        let host = AwsEndpoints::configured(self.env, self.profile).sts_host(region);
-        let host = host.ok_or_else(|| {
-            let problem = "is not a region of AWS: set AWS_ENDPOINT_URL_STS";
-            CredentialsError::setting("the region", problem)
-        })?;
-        Ok(format!("https://{host}/"))
-    }
-}
-
-#[derive(Deserialize)]
-struct StsReply {
-    #[serde(rename = "AssumeRoleWithWebIdentityResult")]
-    result: Option<StsResult>,
-    #[serde(rename = "Error")]
-    error: Option<StsError>,
-}
-
-#[derive(Deserialize)]
-struct StsResult {
-    #[serde(rename = "Credentials")]
-    credentials: Reply,
-}
-
-#[derive(Deserialize)]
-struct StsError {
-    #[serde(rename = "Code")]
-    code: Option<String>,
 }
 
 #[cfg(test)]
@@ -132,6 +77,7 @@ mod tests {
         credentials::testing::{
             Home, SECRET, TOKEN, WEB, at, check_harmless, count, no_fetch, recording,
         },
+        env::Env,
         fetch::FetchReply,
     };
 
@@ -164,7 +110,7 @@ mod tests {
         let home = Home::new("");
         let identity = identity(&home);
         let (fetch, requests) =
-            recording(|_| Ok(FetchReply { status: 200, body: sts_response("WEBKEY") }));
+            recording(|_| Ok(FetchReply { status: 200, body: sts_response("WEBKEY"), date: None }));
         let keys = identity.load(&fetch).unwrap().into_credentials(at(0)).unwrap();
         assert_eq!(keys.access_key, "WEBKEY");
         assert_eq!(keys.secret_key, SECRET);
@@ -187,7 +133,7 @@ mod tests {
         let home = Home::new("");
         let fails = |body: String, status| {
             let (fetch, requests) =
-                recording(move |_| Ok(FetchReply { status, body: body.clone() }));
+                recording(move |_| Ok(FetchReply { status, body: body.clone(), date: None }));
             let reply = identity(&home).load(&fetch);
             let error = reply.and_then(|reply| reply.into_credentials(at(0))).unwrap_err();
             (check_harmless(&error), count(&requests))
@@ -216,22 +162,5 @@ mod tests {
         fs::remove_file(home.token_file()).unwrap();
         let text = check_harmless(&identity(&home).load(&no_fetch).map(drop).unwrap_err());
         assert!(text.contains("cannot read") && text.contains("token"), "{text}");
-    }
-
-    #[test]
-    fn sts_endpoint_depends_on_the_region() {
-        let profile = Profile::load(&Env::default(), None).unwrap();
-        let url = |env: &Env, region: &str| StsEndpoint { env, profile: &profile, region }.url();
-        let none = Env::default();
-        assert_eq!(url(&none, "").unwrap(), "https://sts.amazonaws.com/");
-        assert_eq!(url(&none, "eu-west-1").unwrap(), "https://sts.eu-west-1.amazonaws.com/");
-        assert_eq!(url(&none, "cn-north-1").unwrap(), "https://sts.cn-north-1.amazonaws.com.cn/");
-        assert!(url(&none, "evil.com/#").is_err());
-        let fips = Env::default().set("AWS_USE_FIPS_ENDPOINT", "true");
-        assert_eq!(url(&fips, "eu-west-1").unwrap(), "https://sts-fips.eu-west-1.amazonaws.com/");
-        let dual_stack = Env::default().set("AWS_USE_DUALSTACK_ENDPOINT", "true");
-        assert_eq!(url(&dual_stack, "eu-west-1").unwrap(), "https://sts.eu-west-1.api.aws/");
-        let set = Env::default().set("AWS_ENDPOINT_URL_STS", "http://localhost:1");
-        assert_eq!(url(&set, "evil.com/#").unwrap(), "http://localhost:1");
     }
 }

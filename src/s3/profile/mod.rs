@@ -6,9 +6,12 @@
 //!
 //! [guide]: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 
+mod error;
+mod files;
 mod parser;
 // The main type of this module has the name of the module.
 #[allow(clippy::module_inception)]
 mod profile;
 
+pub(crate) use error::ProfileError;
 pub(crate) use profile::Profile;

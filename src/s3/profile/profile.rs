@@ -1,16 +1,14 @@
 //! Loading one profile from the shared files.
 
-use std::{
-    fmt, fs, io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
-
-use thiserror::Error;
+use std::{fmt, fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use crate::s3::{
     env::Env,
-    profile::parser::{self, Sections, Settings},
+    profile::{
+        error::ProfileError,
+        files::{ProfileSections, SharedFiles},
+        parser::Settings,
+    },
 };
 
 /// The settings of one profile, from both shared files.
@@ -21,29 +19,12 @@ pub(crate) struct Profile {
     name: String,
     is_named_explicitly: bool,
     ignores_endpoint_urls: bool,
+    /// The settings of both files.
     settings: Settings,
+    sections: ProfileSections,
     services: Settings,
-    files: Vec<PathBuf>,
+    files: Arc<SharedFiles>,
     warnings: Vec<String>,
-}
-
-/// Why a profile could not be loaded. Contains paths, line numbers and names, but nothing of a
-/// file's content.
-#[derive(Debug, Error)]
-pub(crate) enum ProfileError {
-    /// A file exists, but cannot be read or is not UTF-8.
-    #[error("cannot read {path}: {source}", path = path.display())]
-    Read { path: PathBuf, source: io::Error },
-    /// A line fits none of the forms of the format. Lines count from 1.
-    #[error("{path}, line {line}: {problem}", path = path.display())]
-    Malformed { path: PathBuf, line: usize, problem: &'static str },
-    /// No file has the profile that was named.
-    #[error("there is no profile {name:?} (looked in: {looked_in})")]
-    NoSuchProfile { name: String, looked_in: String },
-    /// The `services` setting of the profile names a section that does not exist. Ignoring this
-    /// could mean using the wrong endpoint.
-    #[error("profile {profile:?} refers to [services {services}], which is not in the config file")]
-    NoSuchServices { profile: String, services: String },
 }
 
 impl Profile {
@@ -56,51 +37,86 @@ impl Profile {
     ///
     /// [shared files]: https://docs.aws.amazon.com/sdkref/latest/guide/file-location.html
     pub(crate) fn load(env: &Env, name: Option<&str>) -> Result<Profile, ProfileError> {
+        Profile::from_files(SharedFiles::load(env)?, env, name)
+    }
+
+    /// Loads a profile, or its part in one file if this user may not read the other one.
+    pub(crate) fn load_readable(env: &Env, name: Option<&str>) -> Result<Profile, ProfileError> {
+        Profile::from_files(SharedFiles::load_readable(env)?, env, name)
+    }
+
+    fn from_files(
+        files: SharedFiles,
+        env: &Env,
+        name: Option<&str>,
+    ) -> Result<Profile, ProfileError> {
         let explicit = name.filter(|name| !name.is_empty());
         let named = explicit.or(env.first(&["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]));
         let name = named.unwrap_or("default").to_owned();
 
-        let config_path = locate(env, "AWS_CONFIG_FILE", "config");
-        let credentials_path = locate(env, "AWS_SHARED_CREDENTIALS_FILE", "credentials");
-        let mut config = read(config_path.as_deref())?;
-        let mut credentials = read(credentials_path.as_deref())?;
-        let files: Vec<_> = credentials_path.iter().chain(&config_path).cloned().collect();
+        let warnings = files.credentials_path().filter(|path| is_exposed(path)).map(|path| {
+            format!("other users have access to {}: run chmod 600 on it", path.display())
+        });
+        let warnings = warnings.into_iter().collect();
+        let sections = match files.profile(&name) {
+            Some(sections) => sections,
+            None if named.is_none() => ProfileSections::default(),
+            None => return Err(ProfileError::NoSuchProfile { name, looked_in: files.list() }),
+        };
+        let mut profile = Profile::new(Arc::new(files), name, sections)?;
+        profile.is_named_explicitly = explicit.is_some();
+        profile.ignores_endpoint_urls |= env.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+        profile.warnings = warnings;
+        Ok(profile)
+    }
 
-        // In the config file, `[profile default]` takes precedence over `[default]`, wherever it
-        // is. The credentials file has names without `profile`, and takes precedence over the
-        // config file.
-        let bare = if name == "default" { config.remove("default") } else { None };
-        let from_config = config.remove(&format!("profile {name}")).or(bare);
-        let from_credentials = credentials.remove(&name);
-        if named.is_some() && from_config.is_none() && from_credentials.is_none() {
-            return Err(ProfileError::NoSuchProfile { name, looked_in: list(&files) });
-        }
-        let mut settings = from_config.unwrap_or_default();
-        settings.override_with(from_credentials.unwrap_or_default());
-
+    fn new(
+        files: Arc<SharedFiles>,
+        name: String,
+        sections: ProfileSections,
+    ) -> Result<Profile, ProfileError> {
+        let settings = sections.merged();
         let services = match settings.get("services") {
             None => Settings::default(),
-            Some(services) => config.remove(&format!("services {services}")).ok_or_else(|| {
+            Some(services) => files.section("services", services).cloned().ok_or_else(|| {
                 ProfileError::NoSuchServices { profile: name.clone(), services: services.into() }
             })?,
         };
-        let ignores_endpoint_urls = env.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
-            || settings
-                .get("ignore_configured_endpoint_urls")
-                .is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        let warnings = credentials_path.iter().filter(|path| is_exposed(path)).map(|path| {
-            format!("other users have access to {}: run chmod 600 on it", path.display())
-        });
-
+        let ignores_endpoint_urls = settings
+            .get("ignore_configured_endpoint_urls")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
         Ok(Profile {
-            is_named_explicitly: explicit.is_some(),
-            warnings: warnings.collect(),
             name,
+            is_named_explicitly: false,
             ignores_endpoint_urls,
             settings,
+            sections,
             services,
             files,
+            warnings: Vec::new(),
         })
+    }
+
+    /// Another profile in the same files, for its credentials. `None` if there is none of this name.
+    pub(crate) fn other(&self, name: &str) -> Option<Profile> {
+        let sections = self.files.profile(name)?;
+        Some(Profile {
+            name: name.to_owned(),
+            settings: sections.merged(),
+            sections,
+            ..self.clone()
+        })
+    }
+
+    /// This profile as it is in the files now. `None` if it is no longer there.
+    pub(crate) fn reload(&self) -> Result<Option<Profile>, ProfileError> {
+        let files = Arc::new(self.files.reload()?);
+        Ok(files.profile(&self.name).map(|sections| Profile {
+            settings: sections.merged(),
+            sections,
+            files,
+            ..self.clone()
+        }))
     }
 
     /// The name of the profile.
@@ -116,12 +132,32 @@ impl Profile {
 
     /// The paths of the shared files, for a message.
     pub(crate) fn files(&self) -> String {
-        list(&self.files)
+        self.files.list()
     }
 
     /// A setting by its name in lower case.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.settings.get(key)
+    }
+
+    /// A setting in the credentials file.
+    pub(crate) fn get_in_credentials_file(&self, key: &str) -> Option<&str> {
+        self.sections.credentials.get(key)
+    }
+
+    /// A setting in the config file.
+    pub(crate) fn get_in_config_file(&self, key: &str) -> Option<&str> {
+        self.sections.config.get(key)
+    }
+
+    /// Whether the config file has a section `[sso-session NAME]`.
+    pub(crate) fn has_sso_session(&self, name: &str) -> bool {
+        self.files.section("sso-session", name).is_some()
+    }
+
+    /// A setting in the section `[sso-session NAME]`.
+    pub(crate) fn get_in_sso_session(&self, name: &str, key: &str) -> Option<&str> {
+        self.files.section("sso-session", name)?.get(key)
     }
 
     /// The region.
@@ -142,6 +178,15 @@ impl Profile {
             .nested("s3", "endpoint_url")
             .or(self.settings.nested("s3", "endpoint_url"))
             .or(self.get("endpoint_url"))
+    }
+
+    /// The endpoint for a service that issues credentials, such as `sts`: from the services section,
+    /// else from the profile itself. `None` if the user disabled all configured endpoints.
+    pub(crate) fn endpoint_url_of(&self, service: &str) -> Option<&str> {
+        if self.ignores_endpoint_urls {
+            return None;
+        }
+        self.services.nested(service, "endpoint_url").or(self.get("endpoint_url"))
     }
 
     /// Whether `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`, or the setting of that name, is on. Endpoints
@@ -177,40 +222,6 @@ impl fmt::Debug for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings: Vec<_> = self.settings.names().collect();
         f.debug_struct("Profile").field("name", &self.name).field("settings", &settings).finish()
-    }
-}
-
-/// Paths for a message.
-fn list(paths: &[PathBuf]) -> String {
-    match paths {
-        [] => "no files, because the home directory is unknown".to_owned(),
-        _ => paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
-    }
-}
-
-/// The path of a shared file: from its variable, where a leading `~/` means the home directory,
-/// else in `~/.aws`.
-fn locate(env: &Env, variable: &str, file: &str) -> Option<PathBuf> {
-    let home = env.get("HOME").map(Path::new);
-    match (env.get(variable), home) {
-        (Some(path), Some(home)) => {
-            Some(path.strip_prefix("~/").map_or_else(|| path.into(), |rest| home.join(rest)))
-        }
-        (Some(path), None) => Some(path.into()),
-        (None, home) => home.map(|home| home.join(".aws").join(file)),
-    }
-}
-
-fn read(path: Option<&Path>) -> Result<Sections, ProfileError> {
-    let Some(path) = path else { return Ok(Sections::new()) };
-    match fs::read_to_string(path) {
-        Ok(text) => parser::parse(&text).map_err(|malformed| ProfileError::Malformed {
-            path: path.to_owned(),
-            line: malformed.line,
-            problem: malformed.problem,
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Sections::new()),
-        Err(source) => Err(ProfileError::Read { path: path.to_owned(), source }),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Sends the requests that obtain credentials. They do not go to S3, and each has a time limit.
 
-use http::Request;
+use std::{sync::Arc, time::SystemTime};
+
+use http::{Request, header::DATE};
 use ureq::{
     Agent, Body,
     config::Config,
@@ -10,30 +12,40 @@ use ureq::{
 use crate::{
     error::Result,
     s3::{
-        access::Access,
+        access::{Access, Proxy},
+        clock::Clock,
         fetch::{Fetch, FetchReply, FetchRequest},
         transport::{describe::describe, proxy::proxy, tls::root_certs},
     },
 };
 
-/// The function that sends the requests for credentials.
-pub(crate) fn credential_fetcher(access: &Access) -> Box<Fetch> {
+/// The function that sends the requests for credentials. `clock` learns the time of the servers.
+pub(crate) fn credential_fetcher(access: &Access, clock: &Arc<Clock>) -> Box<Fetch> {
     let direct = agent(RootCerts::PlatformVerifier, None);
-    let access = access.clone();
+    let (access, clock) = (access.clone(), Arc::clone(clock));
     Box::new(move |request| {
         let agent = match request.by_proxy {
             // Created when it is needed: an invalid proxy is not an error if no request uses it.
-            true => by_proxy(&access).map_err(|error| error.to_string())?,
+            true => by_proxy(&access, &request.url).map_err(|error| error.to_string())?,
             false => direct.clone(),
         };
+        let sent = SystemTime::now();
         let mut response = send(&agent, &request).map_err(|error| describe(&error))?;
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        clock.observe_issuer(date, sent);
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
         let body = response.body_mut().read_to_string().map_err(|error| describe(&error))?;
-        Ok(FetchReply { status: response.status().as_u16(), body })
+        Ok(FetchReply { status: response.status().as_u16(), body, date })
     })
 }
 
-fn by_proxy(access: &Access) -> Result<Agent> {
-    Ok(agent(root_certs(access.ca_bundle.as_deref())?, proxy(access.https_proxy.as_ref())?))
+fn by_proxy(access: &Access, url: &str) -> Result<Agent> {
+    // The endpoint of the service may be that of a store, over http.
+    let chosen = match url.starts_with("https:") {
+        true => access.https_proxy.clone(),
+        false => Proxy::from_env(&access.env, false),
+    };
+    Ok(agent(root_certs(access.ca_bundle.as_deref())?, proxy(chosen.as_ref())?))
 }
 
 fn agent(roots: RootCerts, proxy: Option<ureq::Proxy>) -> Agent {

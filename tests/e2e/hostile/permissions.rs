@@ -321,3 +321,27 @@ fn marker_of_another_user_protects_everything() {
     world.expect(2, "backup tree BUCKET --yes").assert_says("1 deleted");
     assert_eq!(world.store().keys(), ["a", "d/new"]);
 }
+
+#[test]
+fn unreadable_settings_are_ignored_if_the_environment_is_complete() {
+    let world = World::in_process();
+    let user = Unprivileged::in_world(&world);
+    world.write("tree/a", "content");
+    world.write(".aws/config", "[default]\nregion = eu-west-1\n");
+    world.write(".aws/credentials", "");
+    user.own("tree");
+    let line = "verify tree BUCKET";
+    for path in [".aws/config", ".aws/credentials", ".aws"] {
+        user.set_mode(".aws", 0o755);
+        user.set_mode(".aws/config", 0o644);
+        user.set_mode(".aws/credentials", 0o644);
+        user.set_mode(path, 0o000);
+        // The region may be in the file.
+        user.expect(1, line).assert_says("Permission denied");
+        // A profile is in no other place.
+        let named = format!("{line} --region us-east-1 --profile default");
+        user.expect(1, &named).assert_says("Permission denied");
+        user.expect(2, &format!("{line} --region us-east-1")).assert_says("only local");
+    }
+    user.set_mode(".aws", 0o755);
+}
