@@ -150,6 +150,30 @@ fn listing_without_is_truncated_is_complete() {
 }
 
 #[test]
+fn page_that_is_sent_again_without_is_truncated_is_the_only_one_if_it_is_short() {
+    for (max_keys, is_full) in [(1_000, false), (10, true)] {
+        let world = world(1_000);
+        let first = std::sync::Mutex::new(String::new());
+        world.store().fault(Fault::on("ListObjectsV2").rewrite(move |request, xml| {
+            let mut first = first.lock().unwrap();
+            // The store ignores where a page starts.
+            if !request.query.contains_key("start-after") {
+                let xml = without(&without(xml, "IsTruncated"), "MaxKeys");
+                let max_keys = format!("<MaxKeys>{max_keys}</MaxKeys></ListBucketResult>");
+                *first = xml.replace("</ListBucketResult>", &max_keys);
+            }
+            first.clone()
+        }));
+        if is_full {
+            world.expect(1, "restore BUCKET src --yes").assert_says("repeats a page");
+            assert_eq!(files(&world.path("src")).len(), 10);
+        } else {
+            expect_complete(&world);
+        }
+    }
+}
+
+#[test]
 fn empty_answer_without_is_truncated_is_not_an_empty_bucket() {
     let world = world(1_000);
     world.store().fault(rewrite(|_| "<ListBucketResult/>".to_owned()));
