@@ -47,6 +47,9 @@ pub enum Cause {
     /// The bytes do not match their checksum.
     #[error("{0}")]
     Corrupt(String),
+    /// The store refuses the number of a part: it allows fewer parts than S3 does.
+    #[error("{0}; the store may allow fewer parts than others: use a larger --part-size")]
+    TooManyParts(Box<Cause>),
     /// The objects in the way of a file were deleted, but the file could not be uploaded afterwards.
     #[error(
         "the file is not stored, and what was deleted from the bucket to make room for it is gone \

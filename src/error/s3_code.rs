@@ -70,6 +70,16 @@ pub(crate) fn may_reject_a_header(code: &str) -> bool {
     matches!(code, "" | "InvalidArgument" | "InvalidRequest" | "NotImplemented")
 }
 
+/// Whether a store may mean that it requires a signed payload.
+pub(crate) fn may_reject_an_unsigned_payload(code: &str) -> bool {
+    matches!(code, "SignatureDoesNotMatch" | "XAmzContentSHA256Mismatch")
+}
+
+/// Whether a checksum in the request does not match the content.
+pub(crate) fn is_wrong_checksum(code: &str) -> bool {
+    matches!(code, "BadDigest" | "InvalidDigest" | "XAmzContentChecksumMismatch")
+}
+
 /// The code that a response without a body stands for. Responses to HEAD never have a body.
 pub(crate) fn of_status(status: u16) -> &'static str {
     match status {

@@ -1,8 +1,9 @@
 //! Listing all objects under the prefix of the run.
 //!
 //! A listing is complete, or an error. A restore would delete the file of every key that is missing
-//! in it, so a sign of an incomplete listing (a repeated page, a key that is listed twice) ends the
-//! run.
+//! in it, so a sign of an incomplete listing (a repeated page, a key that is listed twice with
+//! different data) ends the run. A key that is listed twice with the same data counts once: some stores
+//! repeat one at the end of a page.
 //!
 //! A page has at most 1,000 keys, and the next page can only be requested with a token from it. A
 //! single sequence of pages therefore takes a round trip per page. To list a large bucket faster,
@@ -10,7 +11,7 @@
 //! of the store is known or a lost key does no harm, and [`prefixes`](crate::remote::prefixes)
 //! otherwise.
 
-use std::sync::OnceLock;
+use std::{collections::HashSet, sync::OnceLock};
 
 use crate::{
     error::{Cause, Error, Result},
@@ -69,6 +70,10 @@ pub(crate) fn list(
     }
     // Not every store lists in byte order, and byte order is not tree order.
     listing.objects.sort_unstable_by(|a, b| paths::tree_order(&a.path, &b.path));
+    let is_same = |b: &mut Object, a: &mut Object| b == a;
+    listing.objects.dedup_by(is_same);
+    let mut paths = HashSet::new();
+    listing.skipped.retain(|skipped| paths.insert(skipped.path.clone()));
     if listing.objects.windows(2).any(|pair| pair[0].path == pair[1].path) {
         return Err(malformed(bucket, "the listing contains a key twice"));
     }
@@ -131,7 +136,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::model::{etag::ETag, time::Timestamp};
+    use crate::{
+        model::{etag::ETag, time::Timestamp},
+        s3::NextPage,
+    };
 
     /// Each token is a new one, so that only the keys show that the listing has no end.
     #[test]
@@ -150,7 +158,11 @@ mod tests {
             };
             let marker = ListedEntry::Marker(b"".as_slice().into());
             let entries = vec![marker, object("a"), object("b")];
-            Ok(Page { entries, dirs: Some(Vec::new()), next: Some(format!("token {requests}")) })
+            Ok(Page {
+                entries,
+                dirs: Some(Vec::new()),
+                next: Some(NextPage::Token(format!("token {requests}"))),
+            })
         };
         let pages = fetch_pages(1, true, &OnceLock::new(), &|| 1, &fetch).unwrap();
         assert!(pages.are_repeated());

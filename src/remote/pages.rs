@@ -6,7 +6,7 @@ use crate::{
     error::{Cause, Error},
     model::entry::Object,
     remote::entry::ListedEntry,
-    s3::ListFrom,
+    s3::{ListFrom, NextPage as Next},
 };
 
 /// The most requests of a listing in flight. More would gain nothing: parsing pages keeps a
@@ -28,8 +28,8 @@ pub(super) struct Page {
     /// The common prefixes, without the prefix of the run. `None` if one of them is not UTF-8 or
     /// does not start with that prefix.
     pub dirs: Option<Vec<String>>,
-    /// The token of the next page.
-    pub next: Option<String>,
+    /// Where the next page starts.
+    pub next: Option<Next>,
 }
 
 /// Successive pages, as far as they were received.
@@ -37,8 +37,10 @@ pub(super) struct Pages {
     /// The entries of each page that has any.
     pub received: Vec<Vec<ListedEntry>>,
     next: NextPage,
-    /// The tokens of all pages so far.
-    tokens: HashSet<String>,
+    /// Where all pages so far started.
+    starts: HashSet<Next>,
+    /// The path of the first object of each page.
+    first_paths: HashSet<Box<str>>,
 }
 
 enum NextPage {
@@ -53,12 +55,22 @@ enum NextPage {
 impl Pages {
     /// The pages that start at `from`. None was received yet.
     pub(super) fn new(from: ListFrom) -> Pages {
-        Pages { received: Vec::new(), next: NextPage::Ready(from), tokens: HashSet::new() }
+        Pages {
+            received: Vec::new(),
+            next: NextPage::Ready(from),
+            starts: HashSet::new(),
+            first_paths: HashSet::new(),
+        }
     }
 
     /// All pages of a finished listing.
     pub(super) fn complete(received: Vec<Vec<ListedEntry>>) -> Pages {
-        Pages { received, next: NextPage::Done, tokens: HashSet::new() }
+        Pages {
+            received,
+            next: NextPage::Done,
+            starts: HashSet::new(),
+            first_paths: HashSet::new(),
+        }
     }
 
     pub(super) fn are_complete(&self) -> bool {
@@ -86,30 +98,54 @@ impl Pages {
         }
     }
 
-    /// Adds the page that was requested, and the token of the page after it.
-    pub(super) fn add(&mut self, mut entries: Vec<ListedEntry>, next: Option<String>) {
+    /// Adds the page that was requested, and where the page after it starts.
+    pub(super) fn add(&mut self, mut entries: Vec<ListedEntry>, next: Option<Next>) {
+        if self.is_same_short_page(&entries) {
+            self.next = NextPage::Done;
+            return;
+        }
         // A store that ignores tokens sends the first page again, and may send a new token each
-        // time.
-        let first = self.received.iter().find_map(|page| first_object(page));
-        let restarts = match (first, first_object(&entries)) {
-            (Some(first), Some(now)) => first.path == now.path,
-            _ => false,
-        };
+        // time. One that starts a page at the last key, not after it, may end with that key alone.
+        let first = objects(&entries).next().map(|object| &*object.path);
+        let is_known = first.is_some_and(|first| self.first_paths.contains(first));
+        let is_repeated = is_known && (next.is_some() || !self.ends_with(&entries));
+        self.first_paths.extend(first.map(Box::from));
         self.next = match next {
-            _ if restarts => NextPage::Repeated,
+            _ if is_repeated => NextPage::Repeated,
             None => NextPage::Done,
-            Some(token) if !self.tokens.insert(token.clone()) => NextPage::Repeated,
-            Some(token) => NextPage::Ready(ListFrom::Token(token)),
+            Some(start) if !self.starts.insert(start.clone()) => NextPage::Repeated,
+            Some(start) => NextPage::Ready(ListFrom::Next(start)),
         };
         if !entries.is_empty() {
             entries.shrink_to_fit();
             self.received.push(entries);
         }
     }
+
+    /// Whether the store sends its only page again. The page does not say that it is the last one, but
+    /// is not full either, so there is no other.
+    fn is_same_short_page(&self, entries: &[ListedEntry]) -> bool {
+        let short = |start: &Next| matches!(start, Next::LastKey { is_full: false, .. });
+        match &self.received[..] {
+            [only] => {
+                self.starts.len() == 1
+                    && self.starts.iter().all(short)
+                    && only.len() == entries.len()
+                    && objects(only).eq(objects(entries))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the only object of a page is the last one of the page before.
+    fn ends_with(&self, entries: &[ListedEntry]) -> bool {
+        let last = self.received.last().and_then(|page| objects(page).last());
+        entries.len() == 1 && last.is_some() && last == objects(entries).next()
+    }
 }
 
-fn first_object(page: &[ListedEntry]) -> Option<&Object> {
-    page.iter().find_map(ListedEntry::object)
+fn objects(page: &[ListedEntry]) -> impl Iterator<Item = &Object> {
+    page.iter().filter_map(ListedEntry::object)
 }
 
 /// Whether an error of one range or prefix concerns the listing as a whole, however it is divided.

@@ -12,7 +12,7 @@ use crate::{
         entry::ListedEntry,
         pages::{Page, PageRequest},
     },
-    s3::{ListFrom, Listed},
+    s3::{ListFrom, Listed, NextPage},
 };
 
 pub(super) struct SimulatedStore {
@@ -91,7 +91,9 @@ impl SimulatedStore {
         let keys = self.keys.iter().filter(|key| key.starts_with(dir) && !is_misread);
         let keys = keys.map(String::as_str);
         let mut names: Vec<&str> = match from {
-            ListFrom::Token(last) => keys.skip_while(|key| key != last).skip(1).collect(),
+            ListFrom::Next(NextPage::Token(last)) => {
+                keys.skip_while(|key| key != last).skip(1).collect()
+            }
             ListFrom::After(path) => keys.filter(|key| (self.order)(key, path).is_gt()).collect(),
             ListFrom::OneLevel if self.flaw != Flaw::IgnoresDelimiter => {
                 let mut names = Vec::new();
@@ -104,7 +106,7 @@ impl SimulatedStore {
                 }
                 names
             }
-            ListFrom::OneLevel | ListFrom::Beginning => keys.collect(),
+            ListFrom::OneLevel | ListFrom::Beginning | ListFrom::Next(_) => keys.collect(),
         };
         let size = if is_level { LEVEL_SIZE } else { self.page_size };
         let mut next = (names.len() > size).then(|| names[size - 1].to_owned());
@@ -142,6 +144,7 @@ impl SimulatedStore {
             let (key, modified) = (Ok(name.to_owned()), Timestamp::from_secs(0));
             ListedEntry::new(Listed { key, size: size_of(name), modified, etag: ETag::None }, "")
         });
+        let next = next.map(NextPage::Token);
         Ok(Page { entries: entries.collect(), dirs: Some(dirs), next })
     }
 }

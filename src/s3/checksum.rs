@@ -182,6 +182,11 @@ pub(crate) fn base64(digest: &[u8]) -> String {
     BASE64.encode(digest)
 }
 
+/// The bytes of a digest in base64. `None` if the text is something else.
+pub(crate) fn unbase64(text: &str) -> Option<Vec<u8>> {
+    BASE64.decode(text).ok()
+}
+
 pub(crate) fn hex(digest: &[u8]) -> String {
     let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
     digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()

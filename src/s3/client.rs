@@ -28,6 +28,7 @@ use crate::{
         error_response::ErrorResponse,
         options::ClientOptions,
         payload::Payload,
+        quirks::Quirks,
         request::S3Request,
         retry::Retries,
         sign::{SignedParts, Signer, amz_date},
@@ -53,6 +54,7 @@ pub(crate) struct Client {
     unsigned_payload: bool,
     /// False once the server has rejected a request for a checksum.
     requests_checksums: AtomicBool,
+    pub(super) quirks: Quirks,
     retries: u32,
     pub(super) cancel: Cancel,
     throttle: Throttle,
@@ -87,6 +89,7 @@ impl Client {
             checksum: options.checksum,
             unsigned_payload: options.unsigned_payload,
             requests_checksums: AtomicBool::new(true),
+            quirks: Quirks::new(),
             retries: options.retries,
             cancel: cancel.clone(),
             throttle: Throttle::new(),
@@ -187,16 +190,15 @@ impl Client {
         Ok(base64(&found) == digest.value)
     }
 
-    /// Adds the content of an object or part to a request. Returns its digest.
-    pub(super) fn attach_content<'a>(
-        &self,
-        request: &mut S3Request<'a>,
-        payload: Payload<'a>,
-    ) -> Result<ContentDigest, Cause> {
-        // TLS protects the payload in transit, and the checksum protects it elsewhere.
-        let is_payload_signed =
-            !self.access.unsigned && !self.address().is_https() && !self.unsigned_payload;
-        request.attach_content(payload, self.checksum, is_payload_signed, &self.cancel)
+    /// Whether requests are signed.
+    pub(super) fn signs_requests(&self) -> bool {
+        !self.access.unsigned
+    }
+
+    /// Whether the signature of an upload covers its content. TLS protects the content in transit, and
+    /// the checksum protects it elsewhere.
+    pub(super) fn signs_payloads(&self) -> bool {
+        self.signs_requests() && !self.address().is_https() && !self.unsigned_payload
     }
 
     /// Signs and sends a request.

@@ -19,6 +19,7 @@ pub(crate) mod options;
 pub(crate) mod parts;
 mod payload;
 mod profile;
+mod quirks;
 mod request;
 mod request_bodies;
 mod responses;
@@ -34,10 +35,10 @@ pub use checksum::Checksum;
 pub(crate) use checksum::{ContentDigest, Hasher, base64, md5_of_md5s};
 pub(crate) use client::Client;
 pub use env::Env;
-pub(crate) use operations::{Head, ListFrom, MAX_DELETE_BATCH, Sink, Stored};
+pub(crate) use operations::{Head, ListFrom, SentUpload, Sink, Stored};
 pub(crate) use payload::Payload;
 pub(crate) use responses::{
-    listing::Listed,
+    listing::{Listed, NextPage},
     multipart::{ListedPart, OpenUpload, UploadedPart},
 };
 

@@ -13,7 +13,12 @@ pub const MAX_PARTS: u64 = 10_000;
 /// The size of the parts of an object of `size` bytes: `wanted` or, if the object would then have
 /// more than 10,000 parts, the smallest whole number of MiB that avoids this. All in bytes.
 pub fn part_size(size: u64, wanted: u64) -> u64 {
-    let least = size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20);
+    part_size_within(size, wanted, MAX_PARTS)
+}
+
+/// The same for a store that allows at most `max_parts` parts.
+pub(crate) fn part_size_within(size: u64, wanted: u64, max_parts: u64) -> u64 {
+    let least = size.div_ceil(max_parts.max(1)).next_multiple_of(1 << 20);
     wanted.clamp(MIN_PART_SIZE, MAX_PART_SIZE).max(least)
 }
 

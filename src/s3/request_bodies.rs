@@ -49,8 +49,13 @@ mod tests {
         let checksum = Some((Checksum::Sha256, "c+/=".to_owned()));
         let digest = ContentDigest { algorithm: Checksum::None, value: String::new() };
         let parts = [
-            UploadedPart { etag: "\"e1\"".to_owned(), checksum: None, digest: digest.clone() },
-            UploadedPart { etag: "e2".to_owned(), checksum, digest },
+            UploadedPart {
+                etag: "\"e1\"".to_owned(),
+                len: 1,
+                checksum: None,
+                digest: digest.clone(),
+            },
+            UploadedPart { etag: "e2".to_owned(), len: 1, checksum, digest },
         ];
         assert_eq!(
             complete_upload(&parts),

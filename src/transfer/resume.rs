@@ -146,6 +146,7 @@ impl StoredParts {
             return Ok(None);
         }
         let digest = ContentDigest { algorithm: Checksum::None, value: base64(&md5) };
-        Ok(Some(UploadedPart { etag: part.etag.clone(), checksum: None, digest }))
+        let (etag, len) = (part.etag.clone(), part.size);
+        Ok(Some(UploadedPart { etag, len, checksum: None, digest }))
     }
 }

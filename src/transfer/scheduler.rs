@@ -79,7 +79,7 @@ pub(super) struct Scheduler<'a, H> {
     /// Something ended since the free space was last asked for.
     may_have_more_space: bool,
     has_warned_of_space: bool,
-    /// The paths of the corrupt downloads that were queued a second time.
+    /// The paths of the transfers that were queued a second time.
     repeated: HashSet<String>,
     large: BTreeMap<LargeId, LargeTransfer<H>>,
     next_id: LargeId,
@@ -289,9 +289,10 @@ impl<'a, H> Scheduler<'a, H> {
                     self.ready.push_back(job);
                 }
             }
-            // If the content was corrupted in transit, a second download probably succeeds.
+            // If the content was corrupted in transit, a second transfer probably succeeds. If there were
+            // too many parts, the second one has larger ones.
             Err(error)
-                if matches!(error.cause(), Cause::Corrupt(_))
+                if matches!(error.cause(), Cause::Corrupt(_) | Cause::TooManyParts(_))
                     && self.repeated.insert(transfer.path().to_owned()) =>
             {
                 self.waiting.push_back(transfer);

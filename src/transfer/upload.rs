@@ -23,8 +23,8 @@ use crate::{
     plan::Transfer,
     record::RecordedState,
     s3::{
-        Payload, Stored, UploadedPart,
-        parts::{part_count, part_range, part_size},
+        Payload, SentUpload, Stored, UploadedPart,
+        parts::{part_count, part_range, part_size_within},
     },
     transfer::{
         context::RunContext,
@@ -43,6 +43,9 @@ const MIN_ATTEMPTS: u32 = 5;
 
 /// After this many attempts, a file that keeps changing is given up in any case.
 const MAX_ATTEMPTS: u32 = 10;
+
+/// Some stores allow no more parts than this.
+const MANY_PARTS: u64 = 100;
 
 /// The pause between two attempts.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
@@ -123,7 +126,8 @@ impl Steps for Uploader<'_> {
             .open_for_reading(transfer)
             .map_err(|cause| Error::new("upload", transfer.path(), cause))?;
         let key = self.context.key(transfer.path());
-        let part_size = part_size(state.size, self.context.config.transfer.part_size);
+        let wanted = self.context.config.transfer.part_size;
+        let part_size = part_size_within(state.size, wanted, client.max_parts());
         let part_count = usize::try_from(part_count(state.size, part_size)).unwrap_or(usize::MAX);
         let (upload_id, stored) = match self.unfinished.resume(client, transfer, state, &key)? {
             Some(unfinished) => unfinished,
@@ -148,6 +152,7 @@ impl Steps for Uploader<'_> {
 
     fn part(&self, upload: &MultipartUpload, index: u64) -> Result<()> {
         let client = self.context.client;
+        let index = nth_to_send(index, self.part_count(upload));
         let range = part_range(upload.state.size, upload.part_size, index);
         let len = range.end - range.start;
         let payload = Payload::File { file: &upload.file, offset: range.start, len };
@@ -178,7 +183,12 @@ impl Steps for Uploader<'_> {
             return Err(fail(Cause::FILE_CHANGED));
         }
         let client = self.context.client;
-        let etag = client.complete_upload(&upload.key, &upload.upload_id, &parts, size)?;
+        let etag = client.complete_upload(&SentUpload {
+            key: &upload.key,
+            upload_id: &upload.upload_id,
+            parts: &parts,
+            size,
+        })?;
         // The file may have changed, or another may have been renamed to its path. If its first bytes
         // were already read again, they were right when the object was made, so once is enough.
         let (file, recorded) = self.open(&upload.transfer).map_err(fail)?;
@@ -263,6 +273,16 @@ impl Uploader<'_> {
             }
         }
         client.put(&key, Payload::Bytes(&body)).map(Some)
+    }
+}
+
+/// Which part is sent as number `n` (from 0). Of many parts, the last one is the first: if the store
+/// allows fewer parts, it refuses that one before much was sent.
+fn nth_to_send(n: u64, part_count: u64) -> u64 {
+    match n {
+        _ if part_count <= MANY_PARTS => n,
+        0 => part_count - 1,
+        n => n - 1,
     }
 }
 

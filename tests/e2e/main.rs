@@ -25,6 +25,7 @@ mod leftovers;
 mod locks;
 mod matrix;
 mod moved;
+mod quirks;
 mod races;
 mod record;
 mod requests;

@@ -267,10 +267,13 @@ fn truncated_responses_are_retried_then_reported() {
         // The whole part arrives before the connection closes.
         same("Content-Length too large", LONGER, &[GET_RANGE], Success),
         row("Content-Length too small", SHORTER, &LIST, Success, NoChange("cannot be understood")),
-        row("Content-Length too small", SHORTER, &xml, Success, EntryFails("")),
+        row("Content-Length too small", SHORTER, &[CREATE, COMPLETE], Success, EntryFails("")),
+        // Objects are then deleted one by one.
+        same("Content-Length too small", SHORTER, &[DELETE_MANY], Success),
         row("Content-Length too small", SHORTER, &data, Success, EntryFails("")),
         row("truncated", TRUNCATED, &LIST, Success, NoChange("cannot be understood")),
-        row("truncated", TRUNCATED, &xml, Success, EntryFails("")),
+        row("truncated", TRUNCATED, &[CREATE, COMPLETE], Success, EntryFails("")),
+        same("truncated", TRUNCATED, &[DELETE_MANY], Success),
         row("truncated", TRUNCATED, &data, Success, EntryFails("")),
     ]);
 }
@@ -321,7 +324,7 @@ fn responses_that_are_not_s3_are_retried_then_reported() {
     const BYTES: fn(Fault) -> Fault = |fault| fault.body(vec![0xff; 1 << 20]);
     const SAME_PAGE: fn(Fault) -> Fault = |fault| fault.body(page(TOKENS[0])).times(20);
     let unclear = "cannot be understood";
-    let xml = [CREATE, DELETE_MANY];
+    let xml = [CREATE];
     check_rows(&[
         row("HTML", HTML, &LIST, Success, NoChange(unclear)),
         row("HTML", HTML, &xml, Success, EntryFails(unclear)),
@@ -333,6 +336,10 @@ fn responses_that_are_not_s3_are_retried_then_reported() {
         row("empty", EMPTY, &LIST, Success, NoChange(unclear)),
         row("empty", EMPTY, &xml, Success, EntryFails(unclear)),
         row("empty", EMPTY, &[COMPLETE], Success, EntryFails("")),
+        // Objects are then deleted one by one.
+        same("HTML", HTML, &[DELETE_MANY], Success),
+        same("not XML", TEXT, &[DELETE_MANY], Success),
+        same("empty", EMPTY, &[DELETE_MANY], Success),
         // These response bodies are not read.
         same("HTML", HTML, &[PUT, PART, LIST_UPLOADS], Success),
         same("not text", BYTES, &[PUT, PART], Success),
@@ -366,10 +373,13 @@ fn refused_requests_are_named_failures() {
     const GONE: fn(Fault) -> Fault = |fault| fault.status_after(404, "NoSuchKey");
     const E412: fn(Fault) -> Fault = |fault| fault.status(412, "PreconditionFailed");
     const NO_UPLOAD: fn(Fault) -> Fault = |fault| fault.status(404, "NoSuchUpload");
+    let others = [PUT, CREATE, PART, COMPLETE, DELETE_ONE, GET, GET_RANGE, HEAD, HEAD_LARGE];
     let (gone, replaced) = ("does not exist (any more)", "was replaced after it was listed");
     check_rows(&[
         same("403", E403, &LIST, NoChange("permission denied")),
-        same("403", E403, &ENTRIES, EntryFails("permission denied")),
+        same("403", E403, &others, EntryFails("permission denied")),
+        // Only the request for several objects is refused.
+        same("403", E403, &[DELETE_MANY], Success),
         same("403", E403, &[LIST_UPLOADS], Success),
         same("403", E403, &[ABORT], UploadRemains("permission denied")),
         same("404", E404, &[GET, GET_RANGE, HEAD, HEAD_LARGE], EntryFails(gone)),

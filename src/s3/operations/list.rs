@@ -1,42 +1,151 @@
 //! Listing objects.
+//!
+//! Some stores refuse ListObjectsV2, or ignore that a request is one. They are listed with ListObjects,
+//! the first version, in which a page starts after a key (the marker).
 
 use crate::{
-    error::Result,
+    error::{Cause, Result},
     s3::{
         client::Client,
+        quirks::KeyEncoding,
         request::S3Request,
-        responses::listing::{ListPage, parse_page},
+        responses::listing::{ListPage, NextPage, RawPage},
     },
 };
 
 /// Where a page of a listing starts.
+#[derive(Debug)]
 pub(crate) enum ListFrom {
     /// At the first key.
     Beginning,
     /// After the key of this path.
     After(String),
-    /// Where the page with this token ended.
-    Token(String),
+    /// Where another page ended.
+    Next(NextPage),
     /// At the first key. Keys with a `/` after the prefix are folded into common prefixes.
     OneLevel,
+}
+
+/// The versions of the operation.
+#[derive(Clone, Copy, PartialEq)]
+enum Version {
+    One,
+    Two,
 }
 
 impl Client {
     /// Lists one page of the objects under `prefix`.
     pub(crate) fn list_page(&self, prefix: &str, from: &ListFrom) -> Result<ListPage> {
-        let mut query = vec![("encoding-type", "url"), ("list-type", "2"), ("prefix", prefix)];
-        let start_after;
-        match from {
-            ListFrom::Beginning => {}
-            ListFrom::After(path) => {
-                start_after = format!("{prefix}{path}");
-                query.push(("start-after", &start_after));
-            }
-            ListFrom::Token(token) => query.insert(0, ("continuation-token", token)),
-            ListFrom::OneLevel => query.insert(0, ("delimiter", "/")),
-        }
         self.retry("list", format!("s3://{}/{prefix}", self.bucket), || {
-            parse_page(&self.send(&S3Request::new("GET", None).query(&query))?.xml()?)
+            let (page, version) = self.list_version(prefix, from)?;
+            let encoding = self.encoding_of(&page, prefix, from, version);
+            page.decode(encoding, matches!(from, ListFrom::Next(NextPage::LastKey { .. })))
         })
     }
+
+    /// Requests a page with the version that the store supports.
+    fn list_version(&self, prefix: &str, from: &ListFrom) -> Result<(RawPage, Version), Cause> {
+        let list = |version| self.list_once(prefix, from, version, true);
+        if self.quirks.lists_version_1.is_set() {
+            return list(Version::One).map(|page| (page, Version::One));
+        }
+        let is_first = matches!(from, ListFrom::Beginning);
+        match list(Version::Two) {
+            // Only the first request shows it: another one may be refused because of where it starts.
+            Err(cause)
+                if is_first && !self.quirks.lists_version_2.is_set() && is_refused(&cause) =>
+            {
+                let Ok(page) = list(Version::One) else { return Err(cause) };
+                self.quirks.lists_version_1.set();
+                Ok((page, Version::One))
+            }
+            Ok(page) if page.is_version_1() => {
+                self.quirks.lists_version_1.set();
+                match from {
+                    ListFrom::Beginning | ListFrom::OneLevel => Ok((page, Version::One)),
+                    // The store ignored where the page starts.
+                    ListFrom::After(_) | ListFrom::Next(NextPage::LastKey { .. }) => {
+                        list(Version::One).map(|page| (page, Version::One))
+                    }
+                    ListFrom::Next(_) => Err(Cause::Malformed(
+                        "listing: a page of ListObjects follows one of ListObjectsV2".to_owned(),
+                    )),
+                }
+            }
+            Ok(page) => {
+                self.quirks.lists_version_2.set();
+                Ok((page, Version::Two))
+            }
+            Err(cause) => Err(cause),
+        }
+    }
+
+    fn list_once(
+        &self,
+        prefix: &str,
+        from: &ListFrom,
+        version: Version,
+        is_encoded: bool,
+    ) -> Result<RawPage, Cause> {
+        let after = match from {
+            ListFrom::After(path) => Some(format!("{prefix}{path}")),
+            ListFrom::Next(NextPage::Marker(key) | NextPage::LastKey { key, .. }) => {
+                Some(key.clone())
+            }
+            _ => None,
+        };
+        let mut query = Vec::new();
+        match from {
+            ListFrom::Next(NextPage::Token(token)) => query.push(("continuation-token", &**token)),
+            ListFrom::OneLevel => query.push(("delimiter", "/")),
+            _ => {}
+        }
+        if is_encoded {
+            query.push(("encoding-type", "url"));
+        }
+        match version {
+            Version::Two => {
+                query.extend([("list-type", "2"), ("prefix", prefix)]);
+                query.extend(after.iter().map(|after| ("start-after", after.as_str())));
+            }
+            Version::One => {
+                query.extend(after.iter().map(|after| ("marker", after.as_str())));
+                query.push(("prefix", prefix));
+            }
+        }
+        RawPage::parse(&self.send(&S3Request::new("GET", None).query(&query))?.xml()?)
+    }
+
+    /// How the keys of a page are encoded.
+    ///
+    /// Some stores encode them without saying so, or the reverse. Where the keys leave it open, the
+    /// same page is requested again without encoding. Once a comparison leaves only one encoding, all
+    /// later pages have it as well.
+    fn encoding_of(
+        &self,
+        page: &RawPage,
+        prefix: &str,
+        from: &ListFrom,
+        version: Version,
+    ) -> KeyEncoding {
+        if let Some(known) = self.quirks.key_encoding() {
+            return known;
+        }
+        if !page.may_misstate_encoding() {
+            return page.stated_encoding();
+        }
+        let plain = self.list_once(prefix, from, version, false);
+        let possible = plain.map(|plain| page.encodings_by(&plain)).unwrap_or_default();
+        if let [only] = possible[..] {
+            self.quirks.set_key_encoding(only);
+        }
+        possible.first().copied().unwrap_or_else(|| page.stated_encoding())
+    }
+}
+
+/// Whether the store may not support the version of the request.
+fn is_refused(cause: &Cause) -> bool {
+    matches!(cause, Cause::S3 { status: 400 | 405 | 501, .. })
+        && !cause.is_retryable()
+        && !cause.is_fatal()
 }

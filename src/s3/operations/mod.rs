@@ -1,6 +1,8 @@
 //! The operations of S3 that s3keep needs: one method of the [`Client`](crate::s3::client::Client)
 //! each.
 
+mod complete;
+mod content;
 mod delete;
 mod download;
 mod head;
@@ -8,7 +10,7 @@ mod list;
 mod multipart;
 mod put;
 
-pub(crate) use delete::MAX_DELETE_BATCH;
+pub(crate) use complete::SentUpload;
 pub(crate) use download::Sink;
 pub(crate) use head::Head;
 pub(crate) use list::ListFrom;

@@ -3,17 +3,19 @@
 use std::collections::HashSet;
 
 use crate::{
-    error::{Cause, Error, Result, s3_code::NO_SUCH_UPLOAD},
-    model::etag::ETag,
+    error::{
+        Cause, Error, Result,
+        s3_code::{self, NO_SUCH_UPLOAD},
+    },
     s3::{
-        checksum::{Checksum, hex, md5_of_md5s},
+        checksum::Checksum,
         client::Client,
+        operations::content::SentContent,
         payload::Payload,
         request::S3Request,
-        request_bodies,
         responses::multipart::{
-            ListedParts, OpenUpload, UploadMarker, UploadedPart, parse_completed, parse_parts,
-            parse_upload_id, parse_uploads,
+            ListedParts, OpenUpload, UploadMarker, UploadedPart, parse_parts, parse_upload_id,
+            parse_uploads,
         },
     },
 };
@@ -33,18 +35,35 @@ impl Client {
         created
     }
 
+    /// Starts an upload. If the store refuses the headers for the checksum, starts one without.
     fn create_upload_once(&self, key: &str) -> Result<String, Cause> {
-        let mut request = S3Request::new("POST", Some(key))
-            .query(&[("uploads", "")])
-            .payload(Payload::Bytes(b""));
-        if self.checksum != Checksum::None {
-            let algorithm = self.checksum.name().to_owned();
-            request.headers.push(("x-amz-checksum-algorithm", algorithm));
-            if self.checksum.spans_parts() {
-                request.headers.push(("x-amz-checksum-type", "FULL_OBJECT".to_owned()));
+        let create = |checksum: Checksum| {
+            let mut request = S3Request::new("POST", Some(key))
+                .query(&[("uploads", "")])
+                .payload(Payload::Bytes(b""));
+            if checksum != Checksum::None {
+                request.headers.push(("x-amz-checksum-algorithm", checksum.name().to_owned()));
+                if checksum.spans_parts() {
+                    request.headers.push(("x-amz-checksum-type", "FULL_OBJECT".to_owned()));
+                }
             }
+            parse_upload_id(&self.send(&request)?.xml()?)
+        };
+        let checksum = self.upload_checksum();
+        match create(checksum) {
+            Err(refused)
+                if checksum != Checksum::None
+                    && may_reject_a_header(&refused)
+                    && (!self.quirks.accepted_start.is_set()
+                        || self.upload_checksum() != checksum) =>
+            {
+                match create(Checksum::None) {
+                    Err(Cause::S3 { status: 400..=499 | 501, .. }) => Err(refused),
+                    other => other.inspect(|_| self.quirks.refuses_checksums.set()),
+                }
+            }
+            created => created.inspect(|_| self.quirks.accepted_start.set()),
         }
-        parse_upload_id(&self.send(&request)?.xml()?)
     }
 
     /// Aborts the uploads of `key` that were started by requests whose responses were lost: all
@@ -66,23 +85,31 @@ impl Client {
         number: u32,
         payload: Payload,
     ) -> Result<UploadedPart> {
-        let number = number.to_string();
-        let query = [("partNumber", number.as_str()), ("uploadId", upload_id)];
-        self.retry("upload", key, || {
-            let mut request = S3Request::new("PUT", Some(key)).query(&query);
-            let digest = self.attach_content(&mut request, payload)?;
-            let response = self.send(&request)?;
-            let etag = response.header("etag").map(str::to_owned);
-            response.drain()?;
-            let etag =
-                etag.ok_or_else(|| Cause::Malformed("UploadPart without an ETag".to_owned()))?;
+        let (text, len) = (number.to_string(), payload.len());
+        let query = [("partNumber", text.as_str()), ("uploadId", upload_id)];
+        let uploaded = self.retry("upload", key, || {
+            let sent = self.send_content("UploadPart", key, &query, payload)?;
+            let SentContent { etag_header: etag, digest, is_confirmed, .. } = sent;
             // S3 combines the CRCs of the parts itself. It needs the hashes of the parts again to
-            // compute a composite checksum.
-            let header = self.checksum.header().filter(|_| !self.checksum.spans_parts());
-            let checksum = request.headers.into_iter().find(|(name, _)| Some(*name) == header);
-            let checksum = checksum.map(|(_, value)| (self.checksum, value));
-            Ok(UploadedPart { etag, checksum, digest })
+            // compute a composite checksum. A store that returned none does not know them (Swift).
+            let algorithm = digest.algorithm;
+            let is_named = is_confirmed && !algorithm.spans_parts();
+            let checksum = is_named.then(|| (algorithm, digest.value.clone()));
+            Ok(UploadedPart { etag, len, checksum, digest })
+        });
+        uploaded.map_err(|error| match part_limit(number.into(), error.cause()) {
+            None => error,
+            Some(limit) => {
+                self.quirks.limit_parts(limit);
+                let cause = Box::new(error.cause().clone());
+                Error::new("upload", key, Cause::TooManyParts(cause))
+            }
         })
+    }
+
+    /// The most parts that the store is known or expected to allow in an upload.
+    pub(crate) fn max_parts(&self) -> u64 {
+        self.quirks.max_parts()
     }
 
     /// Lists the open uploads under `prefix`.
@@ -134,39 +161,9 @@ impl Client {
     /// completed.
     pub(crate) fn can_resume_with(&self, algorithm: Option<&str>) -> bool {
         // A composite checksum needs the hashes of all parts, which a listing may not contain.
-        let needs_part_checksums = self.checksum != Checksum::None && !self.checksum.spans_parts();
-        !needs_part_checksums && algorithm.is_none_or(|name| name == self.checksum.name())
-    }
-
-    /// Completes an upload: makes the parts one object of `size` bytes. Returns its ETag.
-    pub(crate) fn complete_upload(
-        &self,
-        key: &str,
-        upload_id: &str,
-        parts: &[UploadedPart],
-        size: u64,
-    ) -> Result<ETag> {
-        let body = request_bodies::complete_upload(parts);
-        let query = [("uploadId", upload_id)];
-        let mut tries = 0;
-        self.retry("complete upload of", key, || {
-            tries += 1;
-            let request = S3Request::new("POST", Some(key))
-                .query(&query)
-                .payload(Payload::Bytes(body.as_bytes()));
-            let completed =
-                self.send(&request).and_then(|response| parse_completed(&response.xml()?));
-            match completed {
-                // An earlier try may have succeeded, and only its response was lost.
-                Err(ref cause) if cause.is_s3(NO_SUCH_UPLOAD) && tries > 1 => {
-                    let head = self.head_once(key)?;
-                    let is_size = head.size.is_none_or(|found| found == size);
-                    let is_etag = multipart_etag(parts).is_some_and(|etag| etag == head.etag);
-                    if is_size && is_etag { Ok(head.etag) } else { completed }
-                }
-                other => other,
-            }
-        })
+        let checksum = self.upload_checksum();
+        let needs_part_checksums = checksum != Checksum::None && !checksum.spans_parts();
+        !needs_part_checksums && algorithm.is_none_or(|name| name == checksum.name())
     }
 
     /// Aborts an upload, which frees its parts. An upload that does not exist counts as aborted.
@@ -185,12 +182,53 @@ impl Client {
     }
 }
 
-/// The ETag that S3 gives an object made of these parts. `None` if their ETags are not MD5s.
-fn multipart_etag(parts: &[UploadedPart]) -> Option<ETag> {
-    let md5 = |part: &UploadedPart| match ETag::parse(&part.etag) {
-        ETag::Md5(md5) => Some(md5),
-        _ => None,
-    };
-    let md5s: Option<Vec<[u8; 16]>> = parts.iter().map(md5).collect();
-    Some(ETag::parse(&format!("{}-{}", hex(&md5_of_md5s(md5s?)), parts.len())))
+fn may_reject_a_header(cause: &Cause) -> bool {
+    matches!(cause, Cause::S3 { status: 400 | 501, code, .. } if s3_code::may_reject_a_header(code))
+}
+
+/// The limits of parts that are assumed if an error does not name the limit.
+const PART_LIMITS: [u64; 4] = [1_000, 500, 100, 10];
+
+/// No store is expected to allow fewer parts.
+const MIN_PART_LIMIT: u64 = 10;
+
+/// The most parts that the store allows, if it may have refused part `number` because of its number.
+///
+/// Scaleway allows 1,000. If the cause is another one, the next try with larger parts fails as well.
+fn part_limit(number: u64, cause: &Cause) -> Option<u64> {
+    let Cause::S3 { status: 400, code, message, .. } = cause else { return None };
+    let may_be_number =
+        code.contains("Part") || ["InvalidArgument", "InvalidRequest"].contains(&&**code);
+    let assumed =
+        PART_LIMITS.into_iter().find(|limit| *limit < number).filter(|_| may_be_number)?;
+    // "Part number must be an integer between 1 and 1000, inclusive"
+    let numbers = message.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
+    let named = numbers.filter(|limit| (MIN_PART_LIMIT..number).contains(limit)).max();
+    Some(named.unwrap_or(assumed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_of_parts_is_read_from_the_error_or_assumed() {
+        let refused = |code: &str, message: &str| {
+            let (code, message) = (code.to_owned(), message.to_owned());
+            Cause::S3 { status: 400, code, message, retry_after: None }
+        };
+        let between = "Part number must be an integer between 1 and 2000, inclusive";
+        for (number, code, message, limit) in [
+            (10_000, "InvalidArgument", between, Some(2_000)),
+            (1_500, "InvalidArgument", between, Some(1_000)),
+            (1_001, "InvalidPart", "", Some(1_000)),
+            (10_000, "TooManyParts", "", Some(1_000)),
+            (10_000, "InvalidArgument", "a number between 1 and 1000", Some(1_000)),
+            (13, "InvalidPartNumber", "part 13 of 15", Some(10)),
+            (10, "InvalidArgument", "", None),
+            (1_001, "NoSuchUpload", "", None),
+        ] {
+            assert_eq!(part_limit(number, &refused(code, message)), limit, "{number} {code}");
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! Storing an object in one request.
 
 use crate::{
-    error::{Cause, Result},
+    error::Result,
     model::etag::ETag,
-    s3::{checksum::ContentDigest, client::Client, payload::Payload, request::S3Request},
+    s3::{
+        checksum::ContentDigest, client::Client, operations::content::SentContent, payload::Payload,
+    },
 };
 
 /// An object that was stored.
@@ -17,15 +19,9 @@ impl Client {
     /// Stores an object in one request.
     pub(crate) fn put(&self, key: &str, payload: Payload) -> Result<Stored> {
         self.retry("upload", key, || {
-            let mut request = S3Request::new("PUT", Some(key));
-            let digest = self.attach_content(&mut request, payload)?;
-            let response = self.send(&request)?;
-            // A proxy may respond with 200 to anything. Only a store sends the ETag of what it
-            // stored.
-            let etag = response.header("etag").map(ETag::parse);
-            response.drain()?;
-            let missing = || Cause::Malformed("PutObject without an ETag".to_owned());
-            etag.map(|etag| Stored { etag, digest }).ok_or_else(missing)
+            let sent = self.send_content("PutObject", key, &[], payload)?;
+            let SentContent { etag, digest, .. } = sent;
+            Ok(Stored { etag, digest })
         })
     }
 }

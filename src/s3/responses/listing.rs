@@ -1,13 +1,30 @@
-//! The response to ListObjectsV2
+//! The response to ListObjectsV2 and to ListObjects, its first version
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
 //!
 //! It is parsed element by element, not deserialized into types. No other response is as long or as
 //! frequent, and parsing is a large part of the cost of a large listing.
+//!
+//! # Where a page says that there are more
+//!
+//! | `IsTruncated` | other elements | the next page |
+//! | --- | --- | --- |
+//! | `false` | any | none |
+//! | `true` | a token | starts at the token |
+//! | `true`, a response of version 1 | `NextMarker` | starts after the marker |
+//! | `true`, a response of version 1 | | starts after the last key |
+//! | missing | a token or `NextMarker` | as with `true` |
+//! | missing | a key | starts after the last key; only an empty page is the last one |
+//!
+//! Everything else is an error.
 
 use crate::{
     error::Cause,
     model::{etag::ETag, time::Timestamp},
-    s3::{responses::url_encoding::decode, xml::for_each_element},
+    s3::{
+        quirks::KeyEncoding,
+        responses::{time::parse_time, url_encoding::decode},
+        xml::for_each_element,
+    },
 };
 
 /// One page of a listing.
@@ -16,8 +33,19 @@ pub(crate) struct ListPage {
     pub objects: Vec<Listed>,
     /// The common prefixes of the keys that are not listed one by one. Bytes if one is not UTF-8.
     pub prefixes: Vec<Result<String, Vec<u8>>>,
-    /// The token that continues the listing on the next page.
-    pub next: Option<String>,
+    pub next: Option<NextPage>,
+}
+
+/// Where the next page starts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum NextPage {
+    /// Where the page with this continuation token ended.
+    Token(String),
+    /// After this key: the marker of a response of version 1.
+    Marker(String),
+    /// After this key, which is the last one of a page that does not say whether it is the last page.
+    /// `is_full`: it may have as many keys as a page can have.
+    LastKey { key: String, is_full: bool },
 }
 
 /// An object in a listing.
@@ -39,64 +67,206 @@ struct Contents {
     etag: Option<ETag>,
 }
 
-/// Parses a page.
-pub(crate) fn parse_page(xml: &str) -> Result<ListPage, Cause> {
-    let (mut encoded, mut truncated, mut token) = (None, None, None);
-    let (mut listed, mut prefixes) = (Vec::new(), Vec::new());
-    let mut object = Contents::default();
-    for_each_element("listing", xml, |path, text| {
-        match path.strip_prefix("/ListBucketResult").unwrap_or_default() {
-            "/Contents/Key" => set_once(&mut object.key, text.to_owned()),
-            "/Contents/Size" => set_once(&mut object.size, parsed(text.trim().parse().ok(), path)?),
-            "/Contents/LastModified" => set_once(
-                &mut object.modified,
-                parsed(Timestamp::parse_rfc3339(text.trim()), path)?.whole_second(),
-            ),
-            "/Contents/ETag" => set_once(&mut object.etag, ETag::parse(text)),
-            "/Contents" => match std::mem::take(&mut object) {
-                Contents { key: Some(key), size: Some(size), modified: Some(modified), etag } => {
-                    listed.push((key, size, modified, etag.unwrap_or(ETag::None)));
+/// The most keys of a page that does not name a limit.
+const MAX_KEYS: usize = 1_000;
+
+/// A page whose keys are still as the server sent them.
+#[derive(Debug, Default)]
+pub(crate) struct RawPage {
+    objects: Vec<(String, u64, Timestamp, ETag)>,
+    prefixes: Vec<String>,
+    /// The value of `EncodingType`: whether the keys are encoded.
+    is_encoded: Option<bool>,
+    is_truncated: Option<bool>,
+    token: Option<String>,
+    next_marker: Option<String>,
+    max_keys: Option<usize>,
+    /// There is an element that only responses of version 1 have.
+    has_marker: bool,
+    /// There is an element that only responses of version 2 have.
+    is_version_2: bool,
+    /// There is the root element, so this is a listing.
+    is_listing: bool,
+}
+
+impl RawPage {
+    pub(crate) fn parse(xml: &str) -> Result<RawPage, Cause> {
+        let mut page = RawPage::default();
+        let mut object = Contents::default();
+        for_each_element("listing", xml, |path, text| {
+            match path.strip_prefix("/ListBucketResult").unwrap_or_default() {
+                "/Contents/Key" => set_once(&mut object.key, text.to_owned()),
+                "/Contents/Size" => {
+                    set_once(&mut object.size, parsed(text.trim().parse().ok(), path)?)
+                }
+                "/Contents/LastModified" => {
+                    set_once(&mut object.modified, parsed(parse_time(text), path)?.whole_second())
+                }
+                "/Contents/ETag" => set_once(&mut object.etag, ETag::parse(text)),
+                "/Contents" => match std::mem::take(&mut object) {
+                    Contents {
+                        key: Some(key),
+                        size: Some(size),
+                        modified: Some(modified),
+                        etag,
+                    } => {
+                        page.objects.push((key, size, modified, etag.unwrap_or(ETag::None)));
+                        Ok(())
+                    }
+                    _ => Err(malformed("an object without Key, Size or LastModified")),
+                },
+                "/CommonPrefixes/Prefix" => {
+                    page.prefixes.push(text.to_owned());
                     Ok(())
                 }
-                _ => Err(malformed("an object without Key, Size or LastModified")),
-            },
-            "/CommonPrefixes/Prefix" => {
-                prefixes.push(text.to_owned());
-                Ok(())
+                "/EncodingType" => {
+                    set_once(&mut page.is_encoded, text.trim().eq_ignore_ascii_case("url"))
+                }
+                "/IsTruncated" => {
+                    // Some stores written in Python send `True`.
+                    let value = text.trim().to_ascii_lowercase().parse().ok();
+                    set_once(&mut page.is_truncated, parsed(value, path)?)
+                }
+                "/NextContinuationToken" => set_once(&mut page.token, text.to_owned()),
+                "/NextMarker" => set_once(&mut page.next_marker, text.to_owned()),
+                "/Marker" => {
+                    page.has_marker = true;
+                    Ok(())
+                }
+                "/MaxKeys" => {
+                    page.max_keys = text.trim().parse().ok();
+                    Ok(())
+                }
+                "" => {
+                    page.is_listing |= path == "/ListBucketResult";
+                    Ok(())
+                }
+                "/KeyCount" | "/ContinuationToken" | "/StartAfter" => {
+                    page.is_version_2 = true;
+                    Ok(())
+                }
+                _ => Ok(()),
             }
-            "/EncodingType" => set_once(&mut encoded, text.trim().eq_ignore_ascii_case("url")),
-            "/IsTruncated" => {
-                // Some stores written in Python send `True`.
-                set_once(
-                    &mut truncated,
-                    parsed(text.trim().to_ascii_lowercase().parse().ok(), path)?,
-                )
+        })?;
+        if !page.is_listing {
+            return Err(malformed("there is no ListBucketResult"));
+        }
+        page.token = page.token.filter(|token| !token.trim().is_empty());
+        page.next_marker = page.next_marker.filter(|marker| !marker.trim().is_empty());
+        page.is_version_2 |= page.token.is_some();
+        Ok(page)
+    }
+
+    /// Whether this is a response of version 1.
+    pub(crate) fn is_version_1(&self) -> bool {
+        let shows = self.has_marker || self.next_marker.is_some();
+        !self.is_version_2 && (shows || self.is_truncated == Some(true))
+    }
+
+    /// The encoding that the page states.
+    pub(crate) fn stated_encoding(&self) -> KeyEncoding {
+        if self.is_encoded == Some(true) { KeyEncoding::Form } else { KeyEncoding::None }
+    }
+
+    /// Whether the keys may be encoded in another way than the page states: they look encoded and it
+    /// does not say so, or the reverse.
+    pub(crate) fn may_misstate_encoding(&self) -> bool {
+        let keys = || self.raw_keys();
+        let has_escapes = |key: &str| key.contains('+') || key.contains('%') && has_escape(key);
+        keys().any(has_escapes) && (self.is_encoded == Some(true)) == keys().any(is_surely_plain)
+    }
+
+    /// The encodings that this page may have, given the same page in a response to a request that did
+    /// not ask for one.
+    pub(crate) fn encodings_by(&self, plain: &RawPage) -> Vec<KeyEncoding> {
+        let shows = |encoding: &KeyEncoding| {
+            self.raw_keys().count() == plain.raw_keys().count()
+                && self
+                    .raw_keys()
+                    .zip(plain.raw_keys())
+                    .all(|(raw, plain)| decode(raw.to_owned(), *encoding).as_deref() == Ok(plain))
+        };
+        KeyEncoding::ALL.into_iter().filter(shows).collect()
+    }
+
+    fn raw_keys(&self) -> impl Iterator<Item = &str> {
+        let keys = self.objects.iter().map(|(key, ..)| key.as_str());
+        keys.chain(self.prefixes.iter().map(String::as_str))
+    }
+
+    /// Decodes the page. `may_be_end`: the page before it did not say whether it is the last one.
+    pub(crate) fn decode(self, encoding: KeyEncoding, may_be_end: bool) -> Result<ListPage, Cause> {
+        let plain = |key: String| decode(key, encoding);
+        let is_version_1 = self.is_version_1();
+        let RawPage { objects, prefixes, is_truncated, token, next_marker, max_keys, .. } = self;
+        let objects = objects.into_iter().map(|(key, size, modified, etag)| Listed {
+            key: plain(key),
+            size,
+            modified,
+            etag,
+        });
+        let objects: Vec<Listed> = objects.collect();
+        let prefixes: Vec<_> = prefixes.into_iter().map(plain).collect();
+        let no_utf8 = |_| malformed("the listing continues after a key that is not UTF-8");
+        let marker = next_marker.map(plain).transpose().map_err(no_utf8)?;
+        let last_key = || match objects.last() {
+            Some(last) if prefixes.is_empty() => last.key.clone().ok(),
+            _ => None,
+        };
+        let is_full = objects.len() >= max_keys.unwrap_or(MAX_KEYS);
+        let is_empty = objects.is_empty() && prefixes.is_empty();
+        let next = match (is_truncated, token, marker) {
+            (Some(false), ..) => None,
+            (_, Some(token), _) => Some(NextPage::Token(token)),
+            (Some(true), None, Some(marker)) if is_version_1 => Some(NextPage::Marker(marker)),
+            (None, None, Some(marker)) => Some(NextPage::Marker(marker)),
+            (Some(true), None, None) if is_version_1 && last_key().is_some() => {
+                last_key().map(NextPage::Marker)
             }
-            "/NextContinuationToken" => set_once(&mut token, text.to_owned()),
-            _ => Ok(()),
-        }
-    })?;
-    let next = match (truncated, token.filter(|token| !token.trim().is_empty())) {
-        (Some(false), None) => None,
-        (Some(true), Some(token)) => Some(token),
-        _ => {
-            return Err(malformed(
-                "IsTruncated and NextContinuationToken are missing or contradictory",
-            ));
-        }
+            (None, None, None) if last_key().is_some() => {
+                last_key().map(|key| NextPage::LastKey { key, is_full })
+            }
+            // Only a page of a listing has one of these. A body without them may be anything.
+            (None, None, None) if is_empty && (may_be_end || max_keys.is_some()) => None,
+            _ => {
+                return Err(malformed(
+                    "IsTruncated and NextContinuationToken are missing or contradictory",
+                ));
+            }
+        };
+        Ok(ListPage { objects, prefixes, next })
+    }
+}
+
+/// Parses the first page of a listing.
+#[cfg(any(test, fuzzing))]
+fn parse_page(xml: &str) -> Result<ListPage, Cause> {
+    let page = RawPage::parse(xml)?;
+    let encoding = page.stated_encoding();
+    page.decode(encoding, false)
+}
+
+/// Whether a key contains an escape of percent-encoding.
+fn has_escape(key: &str) -> bool {
+    let bytes = key.as_bytes();
+    bytes.windows(3).any(|three| three[0] == b'%' && is_hex(three[1]) && is_hex(three[2]))
+}
+
+/// Whether a key contains what percent-encoding would have encoded.
+fn is_surely_plain(key: &str) -> bool {
+    let bytes = key.as_bytes();
+    let is_escape = |at: usize| {
+        bytes.get(at + 1..at + 3).is_some_and(|two| two.iter().all(|byte| is_hex(*byte)))
     };
-    let plain = |text: String| match encoded {
-        Some(true) => decode(text),
-        _ => Ok(text),
-    };
-    let objects = listed.into_iter().map(|(key, size, modified, etag)| Listed {
-        key: plain(key),
-        size,
-        modified,
-        etag,
-    });
-    let objects = objects.collect();
-    Ok(ListPage { objects, prefixes: prefixes.into_iter().map(plain).collect(), next })
+    bytes.iter().enumerate().any(|(at, byte)| match byte {
+        b'%' => !is_escape(at),
+        b' ' => true,
+        byte => !byte.is_ascii(),
+    })
+}
+
+fn is_hex(byte: u8) -> bool {
+    byte.is_ascii_hexdigit()
 }
 
 fn malformed(why: &str) -> Cause {
@@ -118,7 +288,7 @@ fn set_once<T>(slot: &mut Option<T>, value: T) -> Result<(), Cause> {
 #[cfg(fuzzing)]
 pub(crate) fn parse_listing(xml: &str) {
     if let Ok(page) = parse_page(xml) {
-        assert!(page.next.is_none_or(|token| !token.is_empty()));
+        assert!(page.next != Some(NextPage::Token(String::new())));
         assert!(page.objects.iter().all(|o| o.modified == o.modified.whole_second()));
     }
 }
@@ -154,7 +324,7 @@ mod tests {
             contents("%ff", "2024-02-29T12:34:56Z")
         ))
         .unwrap();
-        assert_eq!(found.next.as_deref(), Some("t+/="));
+        assert_eq!(found.next, Some(NextPage::Token("t+/=".to_owned())));
         let first = &found.objects[0];
         assert_eq!(first.key.as_deref(), Ok("a b+c%\n/\u{e9}"));
         assert_eq!((first.size, first.modified), (5 << 30, Timestamp::from_secs(1_709_210_096)));
@@ -187,9 +357,6 @@ mod tests {
             assert!(parse_page(text).is_err(), "{text}");
         }
         assert!(page("<IsTruncated>true</IsTruncated>").is_err());
-        let token = "<NextContinuationToken>t</NextContinuationToken>";
-        assert!(page(token).is_err());
-        assert!(page(&format!("<IsTruncated>false</IsTruncated>{token}")).is_err());
         assert!(parse_page("<ListBucketResult><Name>b</Name></ListBucketResult>").is_err());
         assert!(page(&contents("a", "yesterday")).is_err());
         assert!(page("<Contents><Key>a</Key></Contents>").is_err());
@@ -206,11 +373,15 @@ mod tests {
             ("False", "", None),
             ("false", "<NextContinuationToken/>", None),
             ("false", empty, None),
+            ("false", token, None),
         ] {
+            let next = next.map(|token: &str| NextPage::Token(token.to_owned()));
             let inner = format!("{key}<IsTruncated>{truncated}</IsTruncated>{token}");
-            assert_eq!(page(&inner).unwrap().next.as_deref(), next, "{inner}");
+            assert_eq!(page(&inner).unwrap().next, next, "{inner}");
         }
         assert!(page(&format!("<IsTruncated>true</IsTruncated>{empty}")).is_err());
+        let lost = format!("{key}<KeyCount>1</KeyCount><IsTruncated>true</IsTruncated>");
+        assert!(page(&lost).is_err(), "a response of version 2 has a token");
         let plain = format!(
             "<ListBucketResult><IsTruncated>false</IsTruncated>{key}\
              <CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes>{}</ListBucketResult>",
@@ -231,6 +402,79 @@ mod tests {
             }
             assert_eq!(found.objects.len(), 2);
         }
+    }
+
+    #[test]
+    fn page_without_is_truncated_or_of_version_1_continues_after_a_key() {
+        let keys =
+            |names: [&str; 2]| names.map(|name| contents(name, "2024-02-29T12:34:56Z")).concat();
+        let next = |inner: String| {
+            let xml = format!("<ListBucketResult><Name>b</Name>{inner}</ListBucketResult>");
+            parse_page(&xml).map(|page| page.next)
+        };
+        let key = |key: &str| key.to_owned();
+        let truncated = "<IsTruncated>true</IsTruncated>";
+        let marker = "<NextMarker>a+c</NextMarker>";
+        let encoded = "<EncodingType>url</EncodingType>";
+        let two = keys(["a", "b+d"]);
+        for (inner, expected) in [
+            (format!("{truncated}{two}"), Some(NextPage::Marker(key("b+d")))),
+            (format!("{truncated}{two}{encoded}<Marker/>"), Some(NextPage::Marker(key("b d")))),
+            (format!("{truncated}{two}{encoded}{marker}"), Some(NextPage::Marker(key("a c")))),
+            (format!("{two}{marker}"), Some(NextPage::Marker(key("a+c")))),
+            (
+                format!("{two}<NextContinuationToken>t</NextContinuationToken>"),
+                Some(NextPage::Token(key("t"))),
+            ),
+            (two.clone(), Some(NextPage::LastKey { key: key("b+d"), is_full: false })),
+            (
+                format!("<MaxKeys>2</MaxKeys>{two}"),
+                Some(NextPage::LastKey { key: key("b+d"), is_full: true }),
+            ),
+            (format!("<IsTruncated>false</IsTruncated>{two}{marker}"), None),
+            (format!("{truncated}{marker}"), Some(NextPage::Marker(key("a+c")))),
+            ("<MaxKeys>1000</MaxKeys>".to_owned(), None),
+        ] {
+            assert_eq!(next(inner.clone()).unwrap(), expected, "{inner}");
+        }
+        assert!(next(truncated.to_owned()).is_err());
+        let last = RawPage::parse("<ListBucketResult></ListBucketResult>").unwrap();
+        assert_eq!(last.decode(KeyEncoding::None, true).unwrap().next, None);
+    }
+
+    #[test]
+    fn encoding_of_keys_is_found_by_comparison() {
+        let page = |stated: &str, keys: [&str; 2]| {
+            let keys = keys.map(|key| contents(key, "2024-02-29T12:34:56Z")).concat();
+            RawPage::parse(&format!("<ListBucketResult>{stated}{keys}</ListBucketResult>")).unwrap()
+        };
+        let stated = "<EncodingType>url</EncodingType>";
+        let plain = page("", ["a b", "c+d"]);
+        for (stated, keys, is_doubtful, encoding) in [
+            ("", ["a b", "c+d"], false, Some(KeyEncoding::None)),
+            ("", ["a+b", "c%2Bd"], true, Some(KeyEncoding::Form)),
+            ("", ["a%20b", "c+d"], true, Some(KeyEncoding::Percent)),
+            ("", ["x%20y", "z"], true, None),
+            ("", ["a", "b"], false, None),
+            (stated, ["a+b", "c%2Bd"], false, Some(KeyEncoding::Form)),
+            (stated, ["a b", "c+d"], true, Some(KeyEncoding::None)),
+            (stated, ["100%", "c+d"], true, None),
+        ] {
+            let page = page(stated, keys);
+            assert_eq!(page.may_misstate_encoding(), is_doubtful, "{stated} {keys:?}");
+            let found = page.encodings_by(&plain);
+            assert_eq!(found.first().copied(), encoding, "{stated} {keys:?}");
+        }
+    }
+
+    #[test]
+    fn page_without_a_plus_does_not_tell_two_encodings_apart() {
+        let page = |key: &str| {
+            let key = contents(key, "2024-02-29T12:34:56Z");
+            RawPage::parse(&format!("<ListBucketResult>{key}</ListBucketResult>")).unwrap()
+        };
+        let both = [KeyEncoding::Form, KeyEncoding::Percent];
+        assert_eq!(page("a%20b").encodings_by(&page("a b")), both);
     }
 
     #[test]

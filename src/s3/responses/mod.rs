@@ -7,7 +7,8 @@ pub(crate) mod delete;
 pub(crate) mod error;
 pub(crate) mod listing;
 pub(crate) mod multipart;
-mod url_encoding;
+mod time;
+pub(crate) mod url_encoding;
 
 /// Runs every parser of responses except that of listings, for the fuzz targets.
 #[cfg(fuzzing)]
@@ -15,7 +16,7 @@ pub(crate) fn parse_responses(xml: &str) {
     let _ = (error::parse_error(xml), error::parse_region(xml), delete::parse_deleted(xml));
     let _ = (multipart::parse_upload_id(xml), multipart::parse_completed(xml));
     let _ = (multipart::parse_uploads(xml), multipart::parse_parts(xml));
-    let _ = url_encoding::decode(xml.to_owned());
-    let _ = crate::model::time::Timestamp::parse_rfc3339(xml);
+    let _ = url_encoding::decode(xml.to_owned(), crate::s3::quirks::KeyEncoding::Form);
+    let _ = time::parse_time(xml);
     crate::s3::clock::Clock::default().observe(Some(xml), std::time::SystemTime::now());
 }

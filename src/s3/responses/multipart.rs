@@ -8,7 +8,9 @@ use crate::{
     model::{etag::ETag, time::Timestamp},
     s3::{
         checksum::{Checksum, ContentDigest},
-        responses::{error::check_success, url_encoding::decode},
+        quirks::KeyEncoding,
+        responses::{error::check_success, time::parse_time, url_encoding::decode},
+        xml::for_each_element,
     },
 };
 
@@ -38,6 +40,8 @@ pub(crate) struct UploadMarker {
 #[derive(Clone, Debug)]
 pub(crate) struct UploadedPart {
     pub etag: String,
+    /// The size of the part.
+    pub len: u64,
     /// The checksum, if CompleteMultipartUpload has to repeat it.
     pub checksum: Option<(Checksum, String)>,
     /// The digest of the content that was sent, or that the server was found to have.
@@ -79,18 +83,32 @@ pub(crate) fn parse_upload_id(xml: &str) -> Result<String, Cause> {
     Ok(created.upload_id)
 }
 
-/// Parses the response to CompleteMultipartUpload: the ETag of the object. It may contain an error
-/// despite its status 200.
-pub(crate) fn parse_completed(xml: &str) -> Result<ETag, Cause> {
-    #[derive(Deserialize)]
-    struct Completed {
-        #[serde(rename = "ETag")]
-        etag: String,
-    }
+/// The response to CompleteMultipartUpload.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    pub etag: ETag,
+    /// The checksums of the object.
+    pub checksums: Vec<(Checksum, String)>,
+}
+
+/// Parses the response to CompleteMultipartUpload. It may contain an error despite its status 200.
+pub(crate) fn parse_completed(xml: &str) -> Result<Completed, Cause> {
+    const OPERATION: &str = "CompleteMultipartUpload";
     check_success(xml)?;
-    quick_xml::de::from_str::<Completed>(xml)
-        .map(|completed| ETag::parse(&completed.etag))
-        .map_err(malformed("CompleteMultipartUpload"))
+    let (mut etag, mut checksums) = (None, Vec::new());
+    for_each_element(OPERATION, xml, |path, text| {
+        let mut names = path.split('/').skip(2);
+        let (Some(name), None) = (names.next(), names.next()) else { return Ok(()) };
+        if name == "ETag" {
+            etag = Some(ETag::parse(text));
+        } else if let Some(algorithm) = name.strip_prefix("Checksum") {
+            let algorithm = Checksum::ALL.into_iter().find(|known| known.name() == algorithm);
+            checksums.extend(algorithm.map(|algorithm| (algorithm, text.trim().to_owned())));
+        }
+        Ok(())
+    })?;
+    let missing = || Cause::Malformed(format!("{OPERATION} without an ETag"));
+    Ok(Completed { etag: etag.ok_or_else(missing)?, checksums })
 }
 
 /// Parses the response to ListMultipartUploads.
@@ -114,9 +132,10 @@ pub(crate) fn parse_uploads(xml: &str) -> Result<UploadsPage, Cause> {
     }
     let page: Uploads = quick_xml::de::from_str(xml).map_err(malformed("ListMultipartUploads"))?;
     let is_encoded = page.encoding_type.is_some_and(|kind| kind.eq_ignore_ascii_case("url"));
-    let plain = |key: String| if is_encoded { decode(key) } else { Ok(key) };
+    let encoding = if is_encoded { KeyEncoding::Form } else { KeyEncoding::None };
+    let plain = |key: String| decode(key, encoding);
     let uploads = page.upload.into_iter().filter_map(|upload| {
-        let initiated = Timestamp::parse_rfc3339(&upload.initiated)?;
+        let initiated = parse_time(&upload.initiated)?;
         let key = plain(upload.key).ok()?;
         Some(OpenUpload { key, upload_id: upload.upload_id, initiated })
     });
@@ -172,7 +191,10 @@ mod tests {
     fn error_in_a_response_with_status_200_is_an_error() {
         let done =
             "<CompleteMultipartUploadResult><ETag>\"x-1\"</ETag></CompleteMultipartUploadResult>";
-        assert_eq!(parse_completed(done).unwrap(), ETag::Other("x-1".into()));
+        assert_eq!(parse_completed(done).unwrap().etag, ETag::Other("x-1".into()));
+        let sum = "<ChecksumCRC32>AAAAAA==</ChecksumCRC32><ChecksumType>FULL_OBJECT</ChecksumType>";
+        let completed = parse_completed(&done.replace("<ETag>", &format!("{sum}<ETag>"))).unwrap();
+        assert_eq!(completed.checksums, [(Checksum::Crc32, "AAAAAA==".to_owned())]);
         for text in ["", "<Error><Code>InternalError</Code><Message>m</Message></Error>", "<x/>"] {
             assert!(parse_completed(text).is_err(), "{text}");
         }

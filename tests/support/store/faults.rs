@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{Store, request::Request};
 
 type Predicate = Arc<dyn Fn(&Request) -> bool + Send + Sync>;
+type Rewrite = Arc<dyn Fn(&Request, &str) -> String + Send + Sync>;
 type Callback = Arc<dyn Fn(&Store) + Send + Sync>;
 
 /// A failure: the requests that it hits, and its effect on them.
@@ -20,8 +21,8 @@ type Callback = Arc<dyn Fn(&Store) + Send + Sync>;
 /// `Fault::on("PutObject").key("a/b").skip(1).times(2).status(503, "SlowDown")` lets the first PUT
 /// of `a/b` pass and fails the next two. Without `times`, a fault hits every matching request.
 ///
-/// `delay`, `run`, `flip_request_body`, `unread` and `header` combine with each other and with one
-/// of the rest. Of the rest, the last call wins.
+/// `delay`, `run`, `flip_request_body`, `unread`, `header`, `without_headers` and `rewrite` combine with
+/// each other and with one of the rest. Of the rest, the last call wins.
 #[derive(Clone)]
 pub struct Fault {
     operation: String,
@@ -35,6 +36,8 @@ pub struct Fault {
     pub(super) flip_request: Option<usize>,
     pub(super) unread: bool,
     pub(super) headers: Vec<(String, String)>,
+    pub(super) removed_headers: Vec<String>,
+    pub(super) rewrite: Option<Rewrite>,
     pub(super) outcome: Outcome,
 }
 
@@ -42,7 +45,7 @@ pub struct Fault {
 #[derive(Clone)]
 pub(super) enum Outcome {
     Unchanged,
-    Status { status: u16, code: String, processed: bool },
+    Status { status: u16, code: String, message: String, processed: bool },
     Close { processed: bool },
     RefuseConnections(Option<Duration>),
     CutBody(usize),
@@ -81,6 +84,8 @@ impl Fault {
             flip_request: None,
             unread: false,
             headers: Vec::new(),
+            removed_headers: Vec::new(),
+            rewrite: None,
             outcome: Outcome::Unchanged,
         }
     }
@@ -176,12 +181,12 @@ impl Fault {
 
     /// Responds with an error. The request has no effect.
     pub fn status(self, status: u16, code: &str) -> Fault {
-        self.outcome(Outcome::Status { status, code: code.to_owned(), processed: false })
+        self.with_status(status, code, false)
     }
 
     /// Responds with an error after the request was executed.
     pub fn status_after(self, status: u16, code: &str) -> Fault {
-        self.outcome(Outcome::Status { status, code: code.to_owned(), processed: true })
+        self.with_status(status, code, true)
     }
 
     /// Responds 200 with an error in the body. The request has no effect.
@@ -194,6 +199,21 @@ impl Fault {
     /// Sets a header of the response, for example `Retry-After`.
     pub fn header(mut self, name: &str, value: &str) -> Fault {
         self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Removes the headers of the response whose names start with `prefix`.
+    pub fn without_headers(mut self, prefix: &str) -> Fault {
+        self.removed_headers.push(prefix.to_owned());
+        self
+    }
+
+    /// Changes the text of a successful response.
+    pub fn rewrite(
+        mut self,
+        rewrite: impl Fn(&Request, &str) -> String + Send + Sync + 'static,
+    ) -> Fault {
+        self.rewrite = Some(Arc::new(rewrite));
         self
     }
 
@@ -237,6 +257,19 @@ impl Fault {
     /// The final chunk follows if `complete`; otherwise the connection is closed before it.
     pub fn in_chunks(self, body: impl Into<Bytes>, complete: bool) -> Fault {
         self.outcome(Outcome::Chunked { body: body.into(), complete })
+    }
+
+    /// Sets the message of the error.
+    pub fn message(mut self, text: &str) -> Fault {
+        if let Outcome::Status { message, .. } = &mut self.outcome {
+            text.clone_into(message);
+        }
+        self
+    }
+
+    fn with_status(self, status: u16, code: &str, processed: bool) -> Fault {
+        let message = "The test has injected this error.".to_owned();
+        self.outcome(Outcome::Status { status, code: code.to_owned(), message, processed })
     }
 
     fn outcome(mut self, outcome: Outcome) -> Fault {

@@ -57,9 +57,9 @@ pub(super) async fn respond(
         None => process(&service, parts, body).await?,
     };
     match &fault.outcome {
-        Outcome::Status { status, code, .. } => {
+        Outcome::Status { status, code, message, .. } => {
             let status = StatusCode::from_u16(*status).expect("a status is from 100 to 999");
-            response = error_response(status, code, "The test has injected this error.", "");
+            response = error_response(status, code, message, "");
         }
         Outcome::Close { .. } => return Err(Closed),
         Outcome::RefuseConnections(time) => {
@@ -77,6 +77,13 @@ pub(super) async fn respond(
         _ => {}
     }
 
+    if let Some(rewrite) = fault.rewrite.clone().filter(|_| response.status().is_success()) {
+        let text = String::from_utf8_lossy(response.body()).into_owned();
+        response = response.map(|_| rewrite(&request, &text).into());
+        let length = HeaderValue::from(response.body().len());
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    }
+
     let now = {
         let mut state = shared.state();
         state.log.set_status(number, response.status());
@@ -86,6 +93,12 @@ pub(super) async fn respond(
     headers.insert(header::DATE, http_date(now));
     headers.insert(header::SERVER, HeaderValue::from_static("AmazonS3"));
     headers.insert("x-amz-request-id", HeaderValue::from(number));
+    for prefix in &fault.removed_headers {
+        let names: Vec<HeaderName> = headers.keys().cloned().collect();
+        for name in names.iter().filter(|name| name.as_str().starts_with(prefix)) {
+            headers.remove(name);
+        }
+    }
     for (name, value) in &fault.headers {
         let name = HeaderName::try_from(name).expect("the header's name is valid");
         headers.insert(name, HeaderValue::try_from(value).expect("the header's value is valid"));

@@ -282,6 +282,21 @@ impl Store {
         self.state().rejects_conflicts = on;
     }
 
+    /// Makes the store forget the part with this index (from 0) when it completes an upload.
+    pub fn forget_part(&self, index: Option<usize>) {
+        self.state().forgotten_part = index;
+    }
+
+    /// Sets whether a completion ignores the headers for the size and checksum of the object.
+    pub fn ignore_completion_headers(&self, on: bool) {
+        self.state().ignores_completion_headers = on;
+    }
+
+    /// Sets whether a completion accepts any ETag of a part.
+    pub fn accept_any_part_etag(&self, on: bool) {
+        self.state().accepts_part_etags = on;
+    }
+
     /// Makes the store fold names, or not.
     pub fn set_folding(&self, folding: Option<Folding>) {
         self.state().folding = folding;

@@ -34,6 +34,12 @@ pub(super) struct State {
     pub min_part_size: usize,
     pub default_checksum: bool,
     pub rejects_conflicts: bool,
+    /// The index of the part that completions forget.
+    pub forgotten_part: Option<usize>,
+    /// Completions do not check size and checksum of the object.
+    pub ignores_completion_headers: bool,
+    /// Completions do not check the ETags of the parts.
+    pub accepts_part_etags: bool,
     pub folding: Option<Folding>,
     /// Names that are listed although they are other spellings of an object.
     pub remembered: BTreeMap<String, Object>,
@@ -124,6 +130,9 @@ impl State {
             min_part_size: MIN_PART_SIZE,
             default_checksum: true,
             rejects_conflicts: false,
+            forgotten_part: None,
+            ignores_completion_headers: false,
+            accepts_part_etags: false,
             folding: None,
             remembered: BTreeMap::new(),
             uploads_created: 0,

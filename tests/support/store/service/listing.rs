@@ -79,6 +79,45 @@ pub(super) fn objects(
     })
 }
 
+/// ListObjects, the first version. Without a delimiter, a page has no NextMarker, like that of S3.
+pub(super) fn objects_version_1(
+    store: &Shared,
+    input: dto::ListObjectsInput,
+) -> S3Result<dto::ListObjectsOutput> {
+    let has_delimiter = input.delimiter.is_some();
+    let page = objects(
+        store,
+        dto::ListObjectsV2Input {
+            bucket: input.bucket,
+            delimiter: input.delimiter,
+            encoding_type: input.encoding_type,
+            max_keys: input.max_keys,
+            prefix: input.prefix,
+            start_after: input.marker.clone(),
+            ..Default::default()
+        },
+    )?;
+    let last = || {
+        let key =
+            page.contents.iter().flatten().filter_map(|object| object.key.clone()).next_back();
+        let prefixes = page.common_prefixes.iter().flatten();
+        key.max(prefixes.filter_map(|prefix| prefix.prefix.clone()).next_back())
+    };
+    Ok(dto::ListObjectsOutput {
+        next_marker: if has_delimiter && page.is_truncated == Some(true) { last() } else { None },
+        name: page.name,
+        prefix: page.prefix,
+        delimiter: page.delimiter,
+        marker: Some(input.marker.unwrap_or_default()),
+        encoding_type: page.encoding_type,
+        max_keys: page.max_keys,
+        is_truncated: page.is_truncated,
+        contents: page.contents,
+        common_prefixes: page.common_prefixes,
+        ..Default::default()
+    })
+}
+
 pub(super) fn uploads(
     store: &Shared,
     input: dto::ListMultipartUploadsInput,

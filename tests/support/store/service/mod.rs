@@ -53,6 +53,13 @@ impl S3 for Service {
         listing::objects(&self.0, request.input).map(S3Response::new)
     }
 
+    async fn list_objects(
+        &self,
+        request: S3Request<dto::ListObjectsInput>,
+    ) -> S3Result<S3Response<dto::ListObjectsOutput>> {
+        listing::objects_version_1(&self.0, request.input).map(S3Response::new)
+    }
+
     async fn put_object(
         &self,
         request: S3Request<dto::PutObjectInput>,

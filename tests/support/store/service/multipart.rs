@@ -16,7 +16,7 @@ use super::{
         },
         object::Object,
         server::Shared,
-        state::{Part, Upload},
+        state::{Part, State, Upload},
         time::whole_seconds,
     },
     malformed_xml,
@@ -95,22 +95,27 @@ pub(super) fn complete(
     input: dto::CompleteMultipartUploadInput,
 ) -> S3Result<dto::CompleteMultipartUploadOutput> {
     // Parts are joined and hashed without the lock, so that other threads do not wait for it.
-    let (upload, min_part_size, default_checksum) = {
+    let (upload, settings) = {
         let mut state = store.state();
         let upload = state.upload(&input.bucket, &input.key, &input.upload_id)?.clone();
-        (upload, state.min_part_size, state.default_checksum)
+        (upload, Settings::of(&state))
     };
     let listed =
         input.multipart_upload.as_ref().and_then(|list| list.parts.as_deref()).unwrap_or_default();
-    let parts = listed_parts(&upload, listed, min_part_size)?;
+    let mut parts = listed_parts(&upload, listed, &settings)?;
+    if let Some(index) = settings.forgotten_part.filter(|index| *index < parts.len()) {
+        parts.remove(index);
+    }
     let body = Bytes::from(parts.iter().map(|part| &part.body[..]).collect::<Vec<_>>().concat());
-    if input.mpu_object_size.is_some_and(|size| size != body.len() as i64) {
+    let is_checked = !settings.ignores_headers;
+    if is_checked && input.mpu_object_size.is_some_and(|size| size != body.len() as i64) {
         let message =
             "The provided 'x-amz-mp-object-size' header does not match what was computed.";
         return Err(s3_error!(InvalidRequest, "{message}"));
     }
-    let checksum = object_checksum(&upload, &parts, &body, default_checksum);
+    let checksum = object_checksum(&upload, &parts, &body, settings.default_checksum);
     if let Some(checksum) = &checksum
+        && is_checked
         && let Some(sent) = checksum_field!(input, checksum.algorithm)
         // A composite checksum may be sent without its number of parts.
         && sent != checksum.value
@@ -165,11 +170,32 @@ pub(super) fn abort(
     Ok(dto::AbortMultipartUploadOutput::default())
 }
 
+/// The settings of the store for a completion.
+struct Settings {
+    min_part_size: usize,
+    default_checksum: bool,
+    forgotten_part: Option<usize>,
+    ignores_headers: bool,
+    accepts_part_etags: bool,
+}
+
+impl Settings {
+    fn of(state: &State) -> Settings {
+        Settings {
+            min_part_size: state.min_part_size,
+            default_checksum: state.default_checksum,
+            forgotten_part: state.forgotten_part,
+            ignores_headers: state.ignores_completion_headers,
+            accepts_part_etags: state.accepts_part_etags,
+        }
+    }
+}
+
 /// The parts that a completion lists, if they exist and fulfill S3's conditions.
 fn listed_parts<'a>(
     upload: &'a Upload,
     listed: &[dto::CompletedPart],
-    min_size: usize,
+    settings: &Settings,
 ) -> S3Result<Vec<&'a Part>> {
     if listed.is_empty() {
         return Err(malformed_xml());
@@ -189,7 +215,8 @@ fn listed_parts<'a>(
             .part_number
             .and_then(|number| upload.parts.get(&number))
             .ok_or_else(invalid)?;
-        if listed_part.e_tag.as_ref().is_none_or(|etag| etag.value() != hex(&part.md5)) {
+        let is_etag = listed_part.e_tag.as_ref().is_some_and(|etag| etag.value() == hex(&part.md5));
+        if !is_etag && !settings.accepts_part_etags {
             return Err(invalid());
         }
         if let Some(checksum) = &part.checksum {
@@ -203,7 +230,7 @@ fn listed_parts<'a>(
                 _ => {}
             }
         }
-        if at + 1 < listed.len() && part.body.len() < min_size {
+        if at + 1 < listed.len() && part.body.len() < settings.min_part_size {
             return Err(s3_error!(
                 EntityTooSmall,
                 "Your proposed upload is smaller than the minimum allowed size"
