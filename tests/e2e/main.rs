@@ -10,6 +10,7 @@ mod access;
 mod any_server;
 mod changed_plans;
 mod conflicts;
+mod congestion;
 mod cross_links;
 mod decision;
 mod embedding;
