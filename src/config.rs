@@ -130,8 +130,8 @@ pub struct TransferConfig {
     /// Leave the content of uploads out of the signature over http, as is always done over https. The
     /// checksum alone then protects it. This saves one SHA-256 on a trusted network.
     pub unsigned_payload: bool,
-    /// How often a request is retried after a temporary failure. While the server throttles and
-    /// concurrency can still drop, a request is retried more often.
+    /// How often a request is retried after a temporary failure. While the server throttles or allows few
+    /// connections, and concurrency can still drop, a request is retried more often.
     pub retries: u32,
     /// How long establishing a connection may take. Must not be zero.
     pub connect_timeout: Duration,

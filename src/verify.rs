@@ -1,6 +1,6 @@
 //! Verification: comparing the content of every file with its object. Nothing is changed.
 
-use std::{cell::Cell, collections::HashSet};
+use std::{cell::Cell, collections::HashSet, iter};
 
 use rayon::prelude::*;
 
@@ -224,6 +224,10 @@ impl Verifier<'_> {
         };
         let pairs =
             pairs.into_iter().take_while(|_| !self.cancel.is_cancelled() && !has_failed.get());
+        let pairs = pairs.chain(iter::from_fn(|| {
+            self.client.set_phase_ending(true);
+            None
+        }));
         let workers = self.config.transfer.workers;
         self.client.start_phase(workers);
         let limit = || self.client.limit();

@@ -6,6 +6,7 @@
 use std::{
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -30,6 +31,11 @@ pub(crate) trait JobSource {
     /// source is exhausted.
     fn next(&mut self) -> Option<Self::Job>;
 
+    /// A job that must not wait until a worker is idle: it gets a thread of its own. Asked for regularly.
+    fn next_urgent(&mut self) -> Option<Self::Job> {
+        None
+    }
+
     /// The most workers that may be busy at the moment. The size of the pool limits them as well.
     fn limit(&self) -> usize;
 
@@ -38,6 +44,12 @@ pub(crate) trait JobSource {
 
     /// Called regularly while no outcome arrives.
     fn tick(&mut self) {}
+}
+
+/// The outcome of a job, or the panic that ended it.
+struct Executed<O> {
+    outcome: thread::Result<O>,
+    is_urgent: bool,
 }
 
 /// Runs all jobs of `source` with up to `workers` threads. A panic in a worker ends the run with the
@@ -56,8 +68,23 @@ pub(crate) fn run<S: JobSource>(
         let job_sender = job_sender;
         let (jobs, outcome_sender) = (jobs, outcome_sender);
         let (mut max_threads, mut threads) = (workers, 0);
-        let mut in_flight = 0;
+        let (mut in_flight, mut urgent) = (0, 0);
         loop {
+            if let Some(job) = source.next_urgent() {
+                let outcomes = outcome_sender.clone();
+                let job = Arc::new(Mutex::new(Some(job)));
+                let taken = Arc::clone(&job);
+                let work = move || {
+                    let Some(job) = take(&taken) else { return };
+                    let outcome = catch_unwind(AssertUnwindSafe(|| execute(job)));
+                    let _ = outcomes.send(Executed { outcome, is_urgent: true });
+                };
+                match thread::Builder::new().spawn_scoped(scope, work) {
+                    Ok(_) => urgent += 1,
+                    // The system has no more threads: execute it on this one.
+                    Err(_) => take(&job).map(execute).into_iter().for_each(|o| source.done(o)),
+                }
+            }
             let limit = max_threads.min(source.limit()).max(1);
             // Queue a few more jobs than workers, so that no worker waits for this thread. Not while
             // there are more threads than the limit: they would execute the extra jobs at once.
@@ -70,7 +97,7 @@ pub(crate) fn run<S: JobSource>(
                     let work = move || {
                         while let Ok(Some(job)) = jobs.recv() {
                             let outcome = catch_unwind(AssertUnwindSafe(|| execute(job)));
-                            if outcomes.send(outcome).is_err() {
+                            if outcomes.send(Executed { outcome, is_urgent: false }).is_err() {
                                 return;
                             }
                         }
@@ -89,23 +116,28 @@ pub(crate) fn run<S: JobSource>(
                     return;
                 }
             }
-            if in_flight == 0 {
+            if in_flight + urgent == 0 {
                 return;
             }
             while threads > in_flight + MAX_IDLE && job_sender.send(None).is_ok() {
                 threads -= 1;
             }
             match outcomes.recv_timeout(TICK) {
-                Ok(Ok(outcome)) => {
-                    in_flight -= 1;
+                Ok(Executed { outcome: Ok(outcome), is_urgent }) => {
+                    *if is_urgent { &mut urgent } else { &mut in_flight } -= 1;
                     source.done(outcome);
                 }
-                Ok(Err(panic)) => resume_unwind(panic),
+                Ok(Executed { outcome: Err(panic), .. }) => resume_unwind(panic),
                 Err(RecvTimeoutError::Timeout) => source.tick(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     });
+}
+
+/// Takes a job that either a new thread or this one executes.
+fn take<J>(job: &Mutex<Option<J>>) -> Option<J> {
+    job.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Executes all of `jobs`, in any order, and passes each outcome to `done` on the caller's thread.

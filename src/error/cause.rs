@@ -71,6 +71,19 @@ pub enum Cause {
         /// The path of the entry that the target holds.
         other: String,
     },
+    /// So many requests in a row failed that the run gave up on the server.
+    #[error(
+        "gave up, because all of the last {failures} requests failed, for {seconds} seconds; the last one: \
+         {last}; run the command again when the server works"
+    )]
+    GaveUp {
+        /// The number of failed requests since the last one that succeeded.
+        failures: u32,
+        /// The time since the first of these failures, in seconds.
+        seconds: u64,
+        /// The last of these failures.
+        last: Box<Cause>,
+    },
     /// The caller cancelled the run.
     #[error("interrupted")]
     Interrupted,
@@ -119,8 +132,13 @@ impl Cause {
     /// Whether every other operation would fail in the same way, so that the run must end.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
-            Cause::Credentials(_) | Cause::Config(_) | Cause::Interrupted => true,
-            Cause::S3 { code, .. } => s3_code::is_fatal(code),
+            Cause::Credentials(_)
+            | Cause::Config(_)
+            | Cause::GaveUp { .. }
+            | Cause::Interrupted => true,
+            Cause::S3 { status, code, .. } => {
+                s3_code::is_fatal(code) || s3_code::is_full(*status, code)
+            }
             _ => false,
         }
     }
@@ -138,6 +156,17 @@ impl Cause {
     pub(crate) fn is_throttling(&self) -> bool {
         match self {
             Cause::S3 { status, code, .. } => s3_code::is_throttling(*status, code),
+            _ => false,
+        }
+    }
+
+    /// Whether the server may be out of order, so that other requests fail as well.
+    pub(crate) fn is_server_failure(&self) -> bool {
+        match self {
+            Cause::Network(_) => true,
+            Cause::S3 { status, .. } => {
+                self.is_throttling() || *status >= 500 && self.is_retryable()
+            }
             _ => false,
         }
     }

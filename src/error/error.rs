@@ -41,10 +41,13 @@ impl Error {
         Error { action: "", subject: String::new(), cause: Cause::Interrupted }
     }
 
-    /// The same error with a path in place of the key that the request was for. An error without a
-    /// subject, such as an interruption, stays as it is.
+    /// The same error with a path in place of the key that the request was for. An error that is not about
+    /// a single request, such as an interruption, stays as it is.
     pub(crate) fn of_path(self, path: &str) -> Error {
-        if self.action.is_empty() { self } else { Error { subject: path.to_owned(), ..self } }
+        if self.action.is_empty() || self.has_given_up() {
+            return self;
+        }
+        Error { subject: path.to_owned(), ..self }
     }
 
     /// The path, key or bucket that the action was about. Empty if there was none.
@@ -68,6 +71,11 @@ impl Error {
             Cause::S3 { code, .. } if !code.is_empty() => Some(code),
             _ => None,
         }
+    }
+
+    /// Whether the run gave up on the server.
+    pub(crate) fn has_given_up(&self) -> bool {
+        matches!(self.cause, Cause::GaveUp { .. })
     }
 
     /// Whether the caller cancelled the run.

@@ -27,22 +27,38 @@ pub(crate) fn is_fatal(code: &str) -> bool {
     )
 }
 
-/// Whether the same request may succeed a moment later.
-///
-/// The list follows the standard retry mode of the AWS SDKs (transient and throttling errors), plus 520
-/// to 524, which Cloudflare sends when it cannot reach a store, and checksum mismatches: a bit that
-/// flipped in transit is unlikely to flip twice.
-pub(crate) fn is_retryable(status: u16, code: &str) -> bool {
-    matches!(status, 408 | 429 | 500 | 502..=504 | 520..=524)
+/// Whether the store has no space left, or a quota is used up: no upload can succeed.
+pub(crate) fn is_full(status: u16, code: &str) -> bool {
+    status == 507
         || matches!(
             code,
-            SLOW_DOWN
-                | "InternalError"
+            "QuotaExceeded"
+                | "InsufficientStorage"
+                | "StorageFull"
+                | "StorageQuotaExceeded"
+                | "BucketQuotaExceeded"
+                | "XMinioStorageFull"
+                | "XMinioAdminBucketQuotaExceeded"
+        )
+}
+
+/// Whether the same request may succeed a moment later.
+///
+/// The list follows the standard retry mode of the AWS SDKs (transient and throttling errors), plus these:
+///
+/// - 425 (Too Early), 499 (nginx: the client closed the request), and 509 (the bandwidth is used up);
+/// - 520 to 524 and 530, which Cloudflare sends when it cannot reach a store;
+/// - checksum mismatches: a bit that flipped in transit is unlikely to flip twice.
+pub(crate) fn is_retryable(status: u16, code: &str) -> bool {
+    matches!(status, 408 | 425 | 429 | 499 | 500 | 502..=504 | 509 | 520..=524 | 530)
+        || is_throttling(status, code)
+        || matches!(
+            code,
+            "InternalError"
                 | "RequestTimeout"
+                | "RequestTimeoutException"
                 | "ServiceUnavailable"
-                | "Throttling"
-                | "ThrottlingException"
-                | "RequestLimitExceeded"
+                | "TransactionInProgressException"
                 | "RequestTimeTooSkewed"
                 | "BadDigest"
                 | "InvalidDigest"
@@ -53,10 +69,33 @@ pub(crate) fn is_retryable(status: u16, code: &str) -> bool {
         )
 }
 
-/// Whether the server asks for fewer requests.
+/// Whether the server asks for fewer requests. Some servers send these codes with status 400.
 pub(crate) fn is_throttling(status: u16, code: &str) -> bool {
-    matches!(status, 429 | 503)
-        || matches!(code, SLOW_DOWN | "Throttling" | "ThrottlingException" | "RequestLimitExceeded")
+    matches!(status, 429 | 503 | 509)
+        || matches!(
+            code,
+            // The codes of the AWS SDKs.
+            SLOW_DOWN
+                | "BandwidthLimitExceeded"
+                | "EC2ThrottledException"
+                | "LimitExceededException"
+                | "PriorRequestNotComplete"
+                | "ProvisionedThroughputExceededException"
+                | "RequestLimitExceeded"
+                | "RequestThrottled"
+                | "RequestThrottledException"
+                | "ThrottledException"
+                | "Throttling"
+                | "ThrottlingException"
+                | "TooManyRequestsException"
+                // Those of other servers.
+                | "QpsLimitExceeded"
+                | "RateLimitExceeded"
+                | "ServerBusy"
+                | "SlowDownRead"
+                | "SlowDownWrite"
+                | "TooManyRequests"
+        )
 }
 
 /// Whether newer credentials may help.
@@ -101,6 +140,7 @@ pub(crate) fn explanation(code: &str) -> Option<&'static str> {
         "ExpiredToken" => "the credentials have expired",
         "RequestTimeTooSkewed" => "this machine's clock is too far from the server's",
         NO_SUCH_KEY => "the object does not exist (any more)",
+        _ if is_full(0, code) => "the store is full, or a quota is used up",
         _ => return None,
     })
 }

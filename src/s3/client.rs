@@ -7,7 +7,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::{
@@ -27,13 +27,14 @@ use crate::{
         credentials::{Credentials, Now, Provider},
         error_response::ErrorResponse,
         options::ClientOptions,
+        outage::Outage,
         payload::Payload,
         quirks::Quirks,
         request::S3Request,
-        retry::Retries,
+        retry::{Circumstances, Retries},
         sign::{SignedParts, Signer, amz_date},
-        throttle::Throttle,
-        transport::{HttpClient, Response, credential_fetcher},
+        throttle::{ConnectionUse, Permit, Throttle},
+        transport::{Exchange, HttpClient, Response, credential_fetcher},
         watchdog,
     },
 };
@@ -41,6 +42,9 @@ use crate::{
 const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+
+/// A request on an idle connection that the server had closed fails within this time.
+const MAX_STALE_TIME: Duration = Duration::from_secs(5);
 
 /// A client for one bucket. It serves all runs of a keeper, and their worker threads share it.
 pub(crate) struct Client {
@@ -58,6 +62,11 @@ pub(crate) struct Client {
     retries: u32,
     pub(super) cancel: Cancel,
     throttle: Throttle,
+    outage: Outage,
+    /// Responses with status 500 may refuse single uploads.
+    expects_refusals: AtomicBool,
+    /// No request of the phase waits for others.
+    is_phase_ending: AtomicBool,
     clock: Arc<Clock>,
 }
 
@@ -93,6 +102,9 @@ impl Client {
             retries: options.retries,
             cancel: cancel.clone(),
             throttle: Throttle::new(),
+            outage: Outage::new(),
+            expects_refusals: AtomicBool::new(false),
+            is_phase_ending: AtomicBool::new(false),
             clock,
         })
     }
@@ -114,6 +126,20 @@ impl Client {
     /// Starts a phase that has at most `workers` requests in flight.
     pub(crate) fn start_phase(&self, workers: usize) {
         self.throttle.start_phase(workers);
+        self.outage.end();
+        self.is_phase_ending.store(false, Ordering::Relaxed);
+    }
+
+    /// Sets whether all requests of the phase are in flight. Those that the server answers with an error
+    /// then fail one by one: perhaps only they do.
+    pub(crate) fn set_phase_ending(&self, is_ending: bool) {
+        self.is_phase_ending.store(is_ending, Ordering::Relaxed);
+    }
+
+    /// Sets whether a status of 500 may refuse a single upload, as it does on SeaweedFS if another object
+    /// is in the way. It then says nothing about the server as a whole.
+    pub(crate) fn expect_refusals(&self, expected: bool) {
+        self.expects_refusals.store(expected, Ordering::Relaxed);
     }
 
     /// The most requests that should be in flight at the moment.
@@ -139,35 +165,104 @@ impl Client {
 
     /// Tries until `attempt` succeeds, fails for good, or has failed too often.
     ///
-    /// While the server throttles and concurrency can still drop, the request is retried more often.
+    /// While the server throttles or allows few connections, and concurrency can still drop, the request
+    /// is retried more often.
     pub(super) fn retry<T>(
         &self,
         action: &'static str,
         subject: impl Into<String>,
         mut attempt: impl FnMut() -> Result<T, Cause>,
     ) -> Result<T> {
+        self.retry_with_progress(action, subject, |_| attempt())
+    }
+
+    /// Like [`retry`](Client::retry), for an `attempt` that continues where the one before failed. It sets
+    /// the flag if it has made progress. Earlier failures then do not count any more.
+    pub(super) fn retry_with_progress<T>(
+        &self,
+        action: &'static str,
+        subject: impl Into<String>,
+        mut attempt: impl FnMut(&mut bool) -> Result<T, Cause>,
+    ) -> Result<T> {
         let mut retries = Retries::new(self.retries);
         loop {
             self.cancel.check()?;
             let permit = self.throttle.acquire(&self.cancel);
+            if let Some(cause) = self.outage.wait_for_turn(&self.cancel) {
+                return Err(self.give_up(cause));
+            }
             let sent = Instant::now();
-            let cause = match attempt() {
+            let mut has_progressed = false;
+            let cause = match attempt(&mut has_progressed) {
                 Ok(done) => {
-                    self.throttle.on_success();
+                    permit.on_success(self.connection_use(), Instant::now());
+                    self.outage.end();
                     return Ok(done);
                 }
                 Err(cause) => cause,
             };
-            drop(permit);
-            let limit_dropped =
-                cause.is_throttling() && self.throttle.on_throttled(sent, Instant::now());
             // Cancelling breaks the connections, so check for it before reporting a network error.
             self.cancel.check()?;
-            match retries.next_pause(&cause, limit_dropped) {
+            if has_progressed {
+                retries.reset();
+            }
+            let mut circumstances = self.on_failure(&cause, permit, sent);
+            if has_progressed || !self.may_be_outage(&cause) {
+                if has_progressed || matches!(cause, Cause::S3 { .. }) {
+                    self.outage.end();
+                }
+            } else if !circumstances.was_stale {
+                let last = self.with_server(cause.clone());
+                if let Some(cause) = self.outage.on_failure(last, Instant::now()) {
+                    return Err(self.give_up(cause));
+                }
+                circumstances.is_outage = self.outage.is_ongoing();
+            }
+            match retries.next_pause(&cause, circumstances) {
                 Some(pause) => self.cancel.sleep(pause),
                 None => return Err(Error::new(action, subject, self.with_server(cause))),
             }
         }
+    }
+
+    /// Takes account of a failed request in the number of requests in flight.
+    fn on_failure(&self, cause: &Cause, permit: Permit, sent: Instant) -> Circumstances {
+        let now = Instant::now();
+        let mut circumstances = Circumstances::default();
+        if cause.is_throttling() {
+            drop(permit);
+            circumstances.limit_dropped = self.throttle.on_throttled(sent, now);
+        } else if matches!(cause, Cause::Network(_)) {
+            let exchange = Exchange::last();
+            let is_at_once = now.saturating_duration_since(sent) < MAX_STALE_TIME;
+            if exchange.is_reused && !exchange.has_response && is_at_once {
+                circumstances.was_stale = true;
+            } else if !exchange.is_refused_for_good {
+                let used = self.connection_use();
+                circumstances.limit_dropped = permit.on_connection_failed(used, sent, now);
+            }
+        }
+        circumstances
+    }
+
+    fn connection_use(&self) -> ConnectionUse {
+        let Exchange { is_reused, has_response, .. } = Exchange::last();
+        let working = self.http.working_connections();
+        ConnectionUse { is_new: !is_reused, has_response, working }
+    }
+
+    /// Whether the failure may mean that the server fails every request.
+    fn may_be_outage(&self, cause: &Cause) -> bool {
+        let may_concern_one_request = match cause {
+            Cause::S3 { status: 500, .. } if self.expects_refusals.load(Ordering::Relaxed) => true,
+            Cause::S3 { .. } => self.is_phase_ending.load(Ordering::Relaxed),
+            _ => false,
+        };
+        cause.is_server_failure() && !may_concern_one_request
+    }
+
+    fn give_up(&self, cause: Cause) -> Error {
+        Error::new("reach", format!("s3://{}", self.bucket), cause)
     }
 
     /// Adds the name of the server to a network error.

@@ -4,6 +4,7 @@ use crate::{
     error::{Cause, s3_code},
     s3::{
         responses::error::{ErrorBody, parse_error, parse_region},
+        retry::retry_after_seconds,
         transport::Response,
     },
 };
@@ -22,7 +23,9 @@ impl ErrorResponse {
     /// Reads a response without success.
     pub(crate) fn read(response: Response) -> ErrorResponse {
         let status = response.status();
-        let retry_after = response.header("retry-after").and_then(|text| text.parse().ok());
+        let retry_after = response.header("retry-after");
+        let retry_after =
+            retry_after.and_then(|text| retry_after_seconds(text, response.header("date")));
         let bucket_region = response.header("x-amz-bucket-region").map(str::to_owned);
         let location = response.header("location").map(str::to_owned);
         let body = match response.text(MAX_ERROR_BODY) {

@@ -16,6 +16,7 @@ mod error_response;
 mod fetch;
 mod operations;
 pub(crate) mod options;
+mod outage;
 pub(crate) mod parts;
 mod payload;
 mod profile;

@@ -36,6 +36,15 @@ struct Replacement {
     uploads: Vec<Failed>,
 }
 
+/// Whether the store may refuse one of the uploads because of an object that is to be deleted.
+pub(super) fn may_be_refused(uploads: &[Transfer], deletions: &[Deletion]) -> bool {
+    if deletions.is_empty() {
+        return false;
+    }
+    let paths = PathTree::new(deletions.iter().map(|deletion| &*deletion.path));
+    uploads.iter().any(|upload| paths.conflicts(upload.path()))
+}
+
 /// Repeats the uploads that the store refused because of an object that is to be deleted. Takes these
 /// deletions from `deletions`. Returns the transfers that remain failed, and were not reported.
 pub(super) fn replace_all<S: Steps>(

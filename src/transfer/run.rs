@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashSet, mem, time::Instant};
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     local::Snapshot,
     model::{count::Count, direction::Direction, paths},
     plan::{
@@ -19,7 +19,7 @@ use crate::{
         job::Failed,
         leftovers,
         recheck::recheck,
-        replace::{replace_all, upload},
+        replace::{may_be_refused, replace_all, upload},
         resume::UnfinishedUploads,
         reuse::reuse,
         scheduler::Scheduler,
@@ -51,6 +51,9 @@ pub(crate) fn run(context: &RunContext, mut plan: Plan, on_event: &mut dyn FnMut
         plan.transfers = reuse(context, &plan.leftovers, plan.transfers, &mut report, on_event);
         leftovers::remove(context, &plan.leftovers, &mut report, on_event);
     }
+    let expects_refusals =
+        plan.direction == Direction::Backup && may_be_refused(&plan.transfers, &deletions);
+    context.client.expect_refusals(expects_refusals);
     let mut distinct = Vec::new();
     let untransferred: Vec<Untransferred> = match plan.direction {
         Direction::Backup => {
@@ -165,7 +168,13 @@ impl Backup<'_> {
         }
         let (untransferred, refusals): (Vec<_>, Vec<_>) =
             failed.into_iter().map(|failed| (failed.untransferred(), failed.refusal)).unzip();
-        refusals.into_iter().flatten().for_each(|error| report.fail(error, on_event));
+        let has_given_up = report.fatal.as_ref().is_some_and(Error::has_given_up);
+        for error in refusals.into_iter().flatten() {
+            // If the server fails every request, this is no refusal.
+            if !(has_given_up && error.cause().is_server_failure()) {
+                report.fail(error, on_event);
+            }
+        }
         untransferred
     }
 }

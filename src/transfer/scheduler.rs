@@ -8,6 +8,7 @@ use std::{
     mem,
     path::Path,
     sync::atomic::Ordering,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -58,9 +59,12 @@ const MAX_LARGE_TRANSFERS: usize = 4;
 /// Smaller downloads are not compared with the free disk space.
 const MIN_CHECKED_SIZE: u64 = 1 << 20;
 
-/// After this many network failures in a row, the run gives up. Each object is retried as often as
-/// the configuration allows, so trying all others could take days.
-const MAX_CONSECUTIVE_FAILURES: usize = 1_000;
+/// The longest time that a complete download waits to be published. If the process is killed on a slow
+/// link, only the downloads of this time are repeated.
+const MAX_BATCH_AGE: Duration = Duration::from_secs(3);
+
+/// While as many batches are being published, none is published only for its age.
+const MAX_PUBLISHING_FOR_AGE: usize = 2;
 
 /// Decides which job comes next. `H` is the handle of a large transfer.
 pub(super) struct Scheduler<'a, H> {
@@ -89,14 +93,17 @@ pub(super) struct Scheduler<'a, H> {
     in_flight: usize,
     /// The bytes of the small objects and parts in flight.
     bytes_in_flight: u64,
-    /// The number of objects in a row that failed because of the network.
-    consecutive_failures: usize,
     /// Complete downloads that wait to be published.
     unpublished: Vec<Unpublished>,
+    /// When the first of them was complete.
+    unpublished_since: Option<Instant>,
     /// The number of publish jobs that are not done.
     publishing: usize,
     /// The transfers that failed.
     failed: Vec<Failed>,
+    /// The failures of the server since the last transfer that succeeded. If the run gives up on the server,
+    /// they have the same cause, and are not reported one by one.
+    server_failures: Vec<Error>,
     /// Do not report uploads that the store refuses: they may be repeated.
     defers_refusals: bool,
     report: &'a mut Report,
@@ -133,10 +140,11 @@ impl<'a, H> Scheduler<'a, H> {
             ready: VecDeque::new(),
             in_flight: 0,
             bytes_in_flight: 0,
-            consecutive_failures: 0,
             unpublished: Vec::new(),
+            unpublished_since: None,
             publishing: 0,
             failed: Vec::new(),
+            server_failures: Vec::new(),
             defers_refusals: false,
             report,
             on_event,
@@ -149,8 +157,17 @@ impl<'a, H> Scheduler<'a, H> {
     }
 
     /// The transfers that failed.
-    pub(super) fn into_failed(self) -> Vec<Failed> {
+    pub(super) fn into_failed(mut self) -> Vec<Failed> {
+        if !self.report.fatal.as_ref().is_some_and(Error::has_given_up) {
+            self.report_server_failures();
+        }
         self.failed
+    }
+
+    fn report_server_failures(&mut self) {
+        for error in mem::take(&mut self.server_failures) {
+            self.report.fail(error, self.on_event);
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -256,6 +273,7 @@ impl<'a, H> Scheduler<'a, H> {
 
     fn publish_all(&mut self) -> Job<H> {
         self.publishing += 1;
+        self.unpublished_since = None;
         Job::Publish(mem::take(&mut self.unpublished))
     }
 
@@ -277,12 +295,10 @@ impl<'a, H> Scheduler<'a, H> {
     /// or repeated.
     fn end(&mut self, transfer: Transfer, result: Result<Transferred>) {
         self.in_flight -= 1;
-        if result.is_ok() {
-            self.consecutive_failures = 0;
-        }
         match result {
             Ok(Transferred { complete: Some(complete), bytes, checked, .. }) => {
                 self.unpublished.push(Unpublished { transfer, complete, bytes, checked });
+                self.unpublished_since.get_or_insert_with(Instant::now);
                 let bytes: u64 = self.unpublished.iter().map(|file| file.bytes).sum();
                 if self.unpublished.len() >= MAX_BATCH_FILES || bytes >= MAX_BATCH_BYTES {
                     let job = self.publish_all();
@@ -304,29 +320,25 @@ impl<'a, H> Scheduler<'a, H> {
     /// Records the final result of a transfer.
     fn record(&mut self, transfer: &Transfer, result: Result<Transferred>) {
         match result {
-            Ok(transferred) => transferred.record(transfer.path(), self.report, self.on_event),
+            Ok(transferred) => {
+                self.report_server_failures();
+                transferred.record(transfer.path(), self.report, self.on_event);
+            }
             Err(error) => {
-                let is_network = matches!(error.cause(), Cause::Network(_));
-                self.consecutive_failures =
-                    if is_network { self.consecutive_failures + 1 } else { 0 };
                 let error = error.of_path(transfer.path());
                 let (transfer, direction) = (transfer.clone(), self.direction);
                 let refusal = if self.defers_refusals && error.cause().is_refusal() {
                     Some(error)
                 } else {
-                    self.report.fail(error, self.on_event);
+                    if error.cause().is_server_failure() {
+                        self.server_failures.push(error);
+                    } else {
+                        self.report.fail(error, self.on_event);
+                    }
                     None
                 };
                 self.failed.push(Failed { transfer, direction, refusal });
             }
-        }
-        if self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES && self.report.fatal.is_none() {
-            let cause = format!(
-                "{MAX_CONSECUTIVE_FAILURES} transfers in a row failed because of the network; check \
-                 the connection and try again"
-            );
-            let bucket = self.context.config.bucket.to_string();
-            self.report.fatal = Some(Error::new("reach", bucket, Cause::Network(cause)));
         }
         self.report_progress();
     }
@@ -371,6 +383,8 @@ impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
         if self.bytes_in_flight >= self.max_bytes_in_flight() {
             return None;
         }
+        let is_ending = self.waiting.is_empty() && self.deferred.is_empty();
+        self.context.client.set_phase_ending(is_ending);
         let part_size = self.context.config.transfer.part_size;
         let next = self.waiting.front().or(self.deferred.front());
         let next_is_large = next.is_some_and(|next| is_large(next.size(self.direction), part_size));
@@ -399,6 +413,12 @@ impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
             }
             Some(transfer) => Some(self.start_small(transfer)),
         }
+    }
+
+    /// The downloads that have waited too long to be published. While the disk is slow, the next batch grows.
+    fn next_urgent(&mut self) -> Option<Job<H>> {
+        let is_due = self.unpublished_since.is_some_and(|since| since.elapsed() >= MAX_BATCH_AGE);
+        (is_due && self.publishing < MAX_PUBLISHING_FOR_AGE).then(|| self.publish_all())
     }
 
     fn limit(&self) -> usize {
@@ -485,7 +505,6 @@ mod tests {
         net::TcpListener,
         sync::atomic::AtomicU64,
         thread,
-        time::Duration,
     };
 
     use super::*;
@@ -655,6 +674,7 @@ mod tests {
             assert!((limit..limit + PART_SIZE).contains(&max_bytes), "{max_bytes}");
             assert_eq!(max_large, 4);
             // A failure does not keep the others from being tried.
+            scheduler.report_server_failures();
             let report = &scheduler.report;
             assert_eq!((report.transferred.entries, report.failed), (1_881, 209));
             assert_eq!((scheduler.bytes_in_flight, scheduler.in_flight), (0, 0));

@@ -11,6 +11,7 @@ mod accounts;
 mod any_server;
 mod changed_plans;
 mod conflicts;
+mod congestion;
 mod credentials;
 mod cross_links;
 mod decision;

@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 mod command;
+pub mod connection_limit;
 mod files;
 pub mod store;
 

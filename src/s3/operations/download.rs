@@ -11,6 +11,9 @@ use crate::{
     },
 };
 
+/// The most tries of one download that count as progress.
+const MAX_TRIES_WITH_PROGRESS: u64 = 1_000;
+
 /// Receives a download.
 pub(crate) trait Sink {
     /// Receives the head of a response. Called again when a broken download is resumed.
@@ -48,7 +51,12 @@ impl Client {
         let mut buffer = vec![0; CHUNK_SIZE.min(len).max(1)];
         let position = range.start;
         let mut download = Download { key, etag: etag.clone(), size, range, position };
-        self.retry("download", key, || self.get_once(&mut download, &mut buffer, sink))
+        self.retry_with_progress("download", key, |has_progressed| {
+            let before = download.position;
+            let result = self.get_once(&mut download, &mut buffer, sink);
+            *has_progressed = is_progress(download.position - before, len as u64);
+            result
+        })
     }
 
     fn get_once(
@@ -143,6 +151,12 @@ impl<'a> Download<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a try that received `received` of `len` bytes counts as progress. A few bytes do not: a
+/// server that sends one byte at a time would otherwise be tried forever.
+fn is_progress(received: u64, len: u64) -> bool {
+    received > 0 && received >= len / MAX_TRIES_WITH_PROGRESS
 }
 
 /// Whether a `Content-Range` starts at this position.

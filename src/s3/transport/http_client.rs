@@ -20,6 +20,7 @@ use crate::{
         options::ClientOptions,
         payload::Payload,
         transport::{
+            connections::{CountingConnector, Exchange},
             describe::network_error,
             dns::DnsCache,
             early_response::{self, EarlyResponseConnector},
@@ -40,6 +41,7 @@ const BUFFER_SIZE: usize = 32 << 10;
 pub(crate) struct HttpClient {
     config: Config,
     agent: RwLock<Agent>,
+    connections: CountingConnector,
 }
 
 impl HttpClient {
@@ -60,15 +62,22 @@ impl HttpClient {
             .timeout_per_read(Some(options.stall_timeout.min(MAX_TIMEOUT)))
             .timeout_per_write(Some(options.stall_timeout.min(MAX_TIMEOUT)))
             .build();
-        Ok(HttpClient { agent: RwLock::new(new_agent(&config)), config })
+        let connections = CountingConnector::new(config.proxy().is_some());
+        let agent = RwLock::new(new_agent(&config, &connections));
+        Ok(HttpClient { agent, config, connections })
     }
 
     /// Breaks all connections, so that no thread waits for one any longer. Later requests open new
     /// connections.
     pub(crate) fn break_connections(&self) {
-        let new = new_agent(&self.config);
+        let new = new_agent(&self.config, &self.connections);
         let mut agent = self.agent.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *agent, new).shutdown();
+    }
+
+    /// The number of open connections that have served a request, idle ones included.
+    pub(crate) fn working_connections(&self) -> usize {
+        self.connections.working()
     }
 
     /// Whether requests to `server` go through a proxy, which may be the one that fails.
@@ -87,6 +96,7 @@ impl HttpClient {
         let started = Instant::now();
         let mut payload_sent = None;
         early_response::reset();
+        Exchange::start();
         let response = match payload {
             None => self.agent().run(request),
             Some(payload) => {
@@ -101,6 +111,7 @@ impl HttpClient {
             }
         };
         let latency = payload_sent.unwrap_or(started).elapsed();
+        let response = response.inspect_err(Exchange::note_error);
         let (head, body) = response.map_err(|error| network_error(&error))?.into_parts();
         let response = Response {
             status: head.status.as_u16(),
@@ -120,11 +131,12 @@ impl HttpClient {
     }
 }
 
-fn new_agent(config: &Config) -> Agent {
+fn new_agent(config: &Config, connections: &CountingConnector) -> Agent {
     let connector =
         ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
             .chain(EarlyResponseConnector)
-            .chain(RustlsConnector::default());
+            .chain(RustlsConnector::default())
+            .chain(connections.clone());
     Agent::with_parts(config.clone(), connector, DnsCache::default())
 }

@@ -4,6 +4,7 @@
 //! A request to S3 has no time limit as a whole, because objects may be large and networks slow.
 //! The limits apply to each connect, read and write.
 
+mod connections;
 mod credential_fetcher;
 mod describe;
 mod dns;
@@ -13,6 +14,7 @@ mod proxy;
 mod response;
 mod tls;
 
+pub(crate) use connections::Exchange;
 pub(crate) use credential_fetcher::credential_fetcher;
 pub(crate) use http_client::HttpClient;
 pub(crate) use response::Response;

@@ -5,7 +5,7 @@
 //! deleted.
 
 mod attributes;
-mod command;
+pub mod command;
 mod deep_trees;
 mod disk;
 mod folding_directory;
