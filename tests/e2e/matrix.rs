@@ -253,6 +253,7 @@ fn refused_connections_are_retried_then_reported() {
 #[test]
 fn truncated_responses_are_retried_then_reported() {
     const CUT: fn(Fault) -> Fault = |fault| fault.cut_body(100);
+    const CUT_AT_START: fn(Fault) -> Fault = |fault| fault.cut_body(0);
     const LONGER: fn(Fault) -> Fault = |fault| fault.content_length(100_000_000);
     const SHORTER: fn(Fault) -> Fault = |fault| fault.content_length(100);
     const TRUNCATED: fn(Fault) -> Fault = |fault| fault.truncate_body(100);
@@ -260,7 +261,9 @@ fn truncated_responses_are_retried_then_reported() {
     check_rows(&[
         row("cut", CUT, &LIST, Success, NoChange("")),
         row("cut", CUT, &xml, Success, EntryFails("")),
-        row("cut", CUT, &data, Success, EntryFails("")),
+        // Each try gets some bytes more.
+        same("cut", CUT, &data, Success),
+        row("cut at the start", CUT_AT_START, &data, Success, EntryFails("")),
         row("Content-Length too large", LONGER, &LIST, Success, NoChange("")),
         row("Content-Length too large", LONGER, &xml, Success, EntryFails("")),
         row("Content-Length too large", LONGER, &[GET], Success, EntryFails("")),
@@ -270,17 +273,20 @@ fn truncated_responses_are_retried_then_reported() {
         row("Content-Length too small", SHORTER, &[CREATE, COMPLETE], Success, EntryFails("")),
         // Objects are then deleted one by one.
         same("Content-Length too small", SHORTER, &[DELETE_MANY], Success),
-        row("Content-Length too small", SHORTER, &data, Success, EntryFails("")),
+        row("Content-Length too small", SHORTER, &[GET], Success, EntryFails("")),
+        same("Content-Length too small", SHORTER, &[GET_RANGE], Success),
         row("truncated", TRUNCATED, &LIST, Success, NoChange("cannot be understood")),
         row("truncated", TRUNCATED, &[CREATE, COMPLETE], Success, EntryFails("")),
         same("truncated", TRUNCATED, &[DELETE_MANY], Success),
-        row("truncated", TRUNCATED, &data, Success, EntryFails("")),
+        row("truncated", TRUNCATED, &[GET], Success, EntryFails("")),
+        same("truncated", TRUNCATED, &[GET_RANGE], Success),
     ]);
 }
 
 #[test]
 fn stalled_responses_are_retried_then_reported() {
     const STALL: fn(Fault) -> Fault = |fault| fault.stall_body(100, None);
+    const STALL_AT_START: fn(Fault) -> Fault = |fault| fault.stall_body(0, None);
     check_rows(&[
         row(STALLED, STALL, &LIST, Success, NoChange("the connection is stalled")),
         row(
@@ -290,10 +296,13 @@ fn stalled_responses_are_retried_then_reported() {
             Success,
             EntryFails("the connection is stalled"),
         ),
+        row(STALLED, STALL, &[COMPLETE], Success, EntryFails("the connection is stalled")),
+        // Each try gets some bytes more.
+        same(STALLED, STALL, &[GET, GET_RANGE], Success),
         row(
             STALLED,
-            STALL,
-            &[COMPLETE, GET, GET_RANGE],
+            STALL_AT_START,
+            &[GET, GET_RANGE],
             Success,
             EntryFails("the connection is stalled"),
         ),
