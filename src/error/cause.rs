@@ -182,6 +182,11 @@ impl Cause {
             && !self.is_throttling()
     }
 
+    /// Whether a store may mean that it does not support a request header.
+    pub(crate) fn may_reject_a_header(&self) -> bool {
+        matches!(self, Cause::S3 { status: 400 | 501, code, .. } if s3_code::may_reject_a_header(code))
+    }
+
     /// Whether this is the S3 error `code`.
     pub(crate) fn is_s3(&self, code: &str) -> bool {
         matches!(self, Cause::S3 { code: found, .. } if found == code)

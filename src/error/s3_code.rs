@@ -52,6 +52,7 @@ pub(crate) fn is_full(status: u16, code: &str) -> bool {
 pub(crate) fn is_retryable(status: u16, code: &str) -> bool {
     matches!(status, 408 | 425 | 429 | 499 | 500 | 502..=504 | 509 | 520..=524 | 530)
         || is_throttling(status, code)
+        || is_wrong_checksum(code)
         || matches!(
             code,
             "InternalError"
@@ -60,10 +61,7 @@ pub(crate) fn is_retryable(status: u16, code: &str) -> bool {
                 | "ServiceUnavailable"
                 | "TransactionInProgressException"
                 | "RequestTimeTooSkewed"
-                | "BadDigest"
-                | "InvalidDigest"
                 | "XAmzContentSHA256Mismatch"
-                | "XAmzContentChecksumMismatch"
                 | "IncompleteBody"
                 | "OperationAborted"
         )

@@ -1,7 +1,7 @@
 //! How many entries a run does not look at.
 
 /// The number of excluded entries. A directory that was not read counts once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Excluded {
     /// Local entries.

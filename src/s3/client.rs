@@ -341,10 +341,8 @@ impl Client {
         }
         request.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
         let has_reason = match self.send(request) {
-            Err(Cause::S3 { status: 400 | 501, code, .. })
-                if s3_code::may_reject_a_header(&code) =>
-            {
-                !code.is_empty()
+            Err(cause) if cause.may_reject_a_header() => {
+                matches!(cause, Cause::S3 { code, .. } if !code.is_empty())
             }
             other => return other,
         };

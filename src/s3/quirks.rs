@@ -9,7 +9,7 @@ use crate::s3::parts::MAX_PARTS;
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>).
 const MAX_DELETE_BATCH: usize = 1_000;
 
-/// What is known about a store. Worker threads share it.
+/// What the responses of a store have shown so far. All worker threads use the same value.
 pub(crate) struct Quirks {
     max_delete_batch: AtomicUsize,
     max_parts: AtomicU64,

@@ -49,6 +49,10 @@ impl PatternList {
         PatternList::new(text.lines().map(str::to_owned).collect())
     }
 
+    pub(super) fn into_lines(self) -> Vec<String> {
+        self.lines
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.matcher.is_empty()
     }

@@ -75,10 +75,8 @@ impl Selection {
     pub fn exclude_from(&mut self, file: &Path) -> Result<()> {
         let fail = |cause| Error::new("read patterns", file.display().to_string(), cause);
         let text = std::fs::read_to_string(file).map_err(|error| fail(Cause::from(error)))?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        PatternList::new(lines.clone()).map_err(|why| fail(Cause::Config(why)))?;
-        self.lines.extend(lines);
+        let patterns = PatternList::of_text(&text).map_err(|why| fail(Cause::Config(why)))?;
+        self.lines.extend(patterns.into_lines());
         Ok(())
     }
 

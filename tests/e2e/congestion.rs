@@ -48,36 +48,32 @@ fn round_trip(limit: usize, surplus: Surplus, file_count: usize, options: &str) 
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
 }
 
-#[test]
-fn limit_of_2_connections_fails_no_file() {
+/// A round trip for each way of turning away the connections above the limit.
+fn round_trips(limit: usize, file_count: usize) {
     for surplus in [Surplus::Refuse, Surplus::Reset, Surplus::Close] {
         println!("{surplus:?}");
-        round_trip(2, surplus, 100, "");
+        round_trip(limit, surplus, file_count, "");
     }
+}
+
+#[test]
+fn limit_of_2_connections_fails_no_file() {
+    round_trips(2, 100);
 }
 
 #[test]
 fn limit_of_8_connections_fails_no_file() {
-    for surplus in [Surplus::Refuse, Surplus::Reset, Surplus::Close] {
-        println!("{surplus:?}");
-        round_trip(8, surplus, 300, "");
-    }
+    round_trips(8, 300);
 }
 
 #[test]
 fn limit_of_16_connections_fails_no_file() {
-    for surplus in [Surplus::Refuse, Surplus::Reset, Surplus::Close] {
-        println!("{surplus:?}");
-        round_trip(16, surplus, 300, "");
-    }
+    round_trips(16, 300);
 }
 
 #[test]
 fn limit_of_64_connections_fails_no_file() {
-    for surplus in [Surplus::Refuse, Surplus::Reset, Surplus::Close] {
-        println!("{surplus:?}");
-        round_trip(64, surplus, 2_000, "");
-    }
+    round_trips(64, 2_000);
 }
 
 #[test]

@@ -108,13 +108,13 @@ macro_rules! bucket_command {
             expected_bucket_owner: Option<String>,
             /// leave out what matches a pattern, on both sides. Patterns are those of gitignore files; the
             /// last that matches an entry or a directory above it decides
-            #[argh(option, from_str_fn(exclude))]
+            #[argh(option, from_str_fn(pattern))]
             exclude: Vec<PatternOption>,
             /// do not leave out what matches a pattern, although an earlier one does
-            #[argh(option, from_str_fn(include))]
+            #[argh(option, from_str_fn(pattern))]
             include: Vec<PatternOption>,
             /// leave out what matches a pattern of this file
-            #[argh(option, from_str_fn(exclude_from))]
+            #[argh(option, from_str_fn(pattern))]
             exclude_from: Vec<PatternOption>,
             /// leave out smaller files
             #[argh(option)]
@@ -287,13 +287,13 @@ struct Cleanup {
     #[argh(option, short = 'p')]
     prefix: Option<String>,
     /// keep directories that match a pattern, and those that contain something that does
-    #[argh(option, from_str_fn(exclude))]
+    #[argh(option, from_str_fn(pattern))]
     exclude: Vec<PatternOption>,
     /// remove directories that match a pattern, although an earlier one keeps them
-    #[argh(option, from_str_fn(include))]
+    #[argh(option, from_str_fn(pattern))]
     include: Vec<PatternOption>,
     /// keep what matches a pattern of this file
-    #[argh(option, from_str_fn(exclude_from))]
+    #[argh(option, from_str_fn(pattern))]
     exclude_from: Vec<PatternOption>,
     /// keep directories on other file systems
     #[argh(switch)]
@@ -428,37 +428,17 @@ impl Cleanup {
     }
 }
 
-/// A value of an option that selects by name, with its place among all of these: later ones win.
+/// A pattern or a file of patterns, with its place among the values of all such options: later ones win.
 struct PatternOption {
     place: usize,
-    kind: PatternKind,
     value: String,
 }
 
-#[derive(Clone, Copy)]
-enum PatternKind {
-    Exclude,
-    Include,
-    ExcludeFrom,
-}
-
 /// argh collects the values of each option, but not the order of values of different options.
-fn pattern_option(kind: PatternKind, value: &str) -> Result<PatternOption, String> {
+fn pattern(value: &str) -> Result<PatternOption, String> {
     static NEXT_PLACE: AtomicUsize = AtomicUsize::new(0);
     let place = NEXT_PLACE.fetch_add(1, Ordering::Relaxed);
-    Ok(PatternOption { place, kind, value: value.to_owned() })
-}
-
-fn exclude(value: &str) -> Result<PatternOption, String> {
-    pattern_option(PatternKind::Exclude, value)
-}
-
-fn include(value: &str) -> Result<PatternOption, String> {
-    pattern_option(PatternKind::Include, value)
-}
-
-fn exclude_from(value: &str) -> Result<PatternOption, String> {
-    pattern_option(PatternKind::ExcludeFrom, value)
+    Ok(PatternOption { place, value: value.to_owned() })
 }
 
 fn selection(
@@ -466,15 +446,20 @@ fn selection(
     include: &[PatternOption],
     exclude_from: &[PatternOption],
 ) -> Result<Selection> {
-    let mut options: Vec<_> = exclude.iter().chain(include).chain(exclude_from).collect();
-    options.sort_by_key(|option| option.place);
+    type Add = fn(&mut Selection, &str) -> s3keep::Result<()>;
+    let kinds: [(_, Add); 3] = [
+        (exclude, Selection::exclude),
+        (include, Selection::include),
+        (exclude_from, |selection, file| selection.exclude_from(Path::new(file))),
+    ];
+    let mut options: Vec<(&PatternOption, Add)> = Vec::new();
+    for (values, add) in kinds {
+        options.extend(values.iter().map(|option| (option, add)));
+    }
+    options.sort_by_key(|(option, _)| option.place);
     let mut selection = Selection::default();
-    for PatternOption { kind, value, .. } in options {
-        match kind {
-            PatternKind::Exclude => selection.exclude(value),
-            PatternKind::Include => selection.include(value),
-            PatternKind::ExcludeFrom => selection.exclude_from(Path::new(value)),
-        }?;
+    for (option, add) in options {
+        add(&mut selection, &option.value)?;
     }
     Ok(selection)
 }

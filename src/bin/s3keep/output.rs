@@ -151,7 +151,7 @@ impl Printer {
         self.line(text, || json!({
             "type": "plan", "direction": direction(plan.direction), "transfer": transferred,
             "delete": plan.deletions.len(), "unchanged": plan.kept, "skipped": plan.skipped.len(),
-            "excluded": excluded_json(plan.excluded),
+            "excluded": plan.excluded,
             "withheld": plan.withheld.len(),
             "doubt": in_doubt, "new_files": new_files,
             "new_file_mode": new_file_mode.map(|mode| mode.to_string()),
@@ -397,7 +397,7 @@ impl Printer {
         self.line(text, || json!({
             "type": "summary", "same": found.same, "different": found.differences.len() - unknown,
             "unknown": unknown, "skipped": found.skipped.len(), "failed": found.failures.len(),
-            "excluded": excluded_json(found.excluded),
+            "excluded": found.excluded,
             "exit_code": found.exit_code(),
         }));
         self.flush();
@@ -437,10 +437,6 @@ fn describe_excluded(excluded: Excluded) -> String {
         return String::new();
     }
     format!("; {} local entries and {} objects excluded", excluded.local, excluded.remote)
-}
-
-fn excluded_json(excluded: Excluded) -> serde_json::Value {
-    json!({"local": excluded.local, "remote": excluded.remote})
 }
 
 fn unpreserved_json(report: &Report) -> Vec<serde_json::Value> {

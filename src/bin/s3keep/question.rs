@@ -1,6 +1,7 @@
 //! The question before a run that changes something.
 
 use bytesize::ByteSize;
+use indicatif::HumanCount;
 use s3keep::{BucketUrl, Config, Direction, Escaped, Plan};
 
 /// The question whether to execute a plan. It says what will happen, and where.
@@ -50,20 +51,7 @@ fn describe_bucket(bucket: &BucketUrl) -> String {
 
 fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", with_separators(number))
-}
-
-/// A number with a comma after each group of three digits.
-fn with_separators(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    format!("{} {noun}{plural}", HumanCount(number))
 }
 
 #[cfg(test)]

@@ -100,8 +100,8 @@ impl Client {
     /// The forms to try after the store has refused `form`: none if it has `accepted` that form, and
     /// the right one if it has accepted another in the meantime.
     fn other_forms(&self, form: Form, cause: &Cause, accepted: &Flag) -> Vec<Form> {
-        let Cause::S3 { status, code, .. } = cause else { return Vec::new() };
-        let may_be_header = matches!(status, 400 | 501) && s3_code::may_reject_a_header(code);
+        let Cause::S3 { code, .. } = cause else { return Vec::new() };
+        let may_be_header = cause.may_reject_a_header();
         let may_be_payload = may_be_header || s3_code::may_reject_an_unsigned_payload(code);
         if accepted.is_set() {
             let right = self.upload_form();

@@ -3,10 +3,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    error::{
-        Cause, Error, Result,
-        s3_code::{self, NO_SUCH_UPLOAD},
-    },
+    error::{Cause, Error, Result, s3_code::NO_SUCH_UPLOAD},
     s3::{
         checksum::Checksum,
         client::Client,
@@ -53,7 +50,7 @@ impl Client {
         match create(checksum) {
             Err(refused)
                 if checksum != Checksum::None
-                    && may_reject_a_header(&refused)
+                    && refused.may_reject_a_header()
                     && (!self.quirks.accepted_start.is_set()
                         || self.upload_checksum() != checksum) =>
             {
@@ -180,10 +177,6 @@ impl Client {
         }
         self.retry("abort upload of", key, abort_once)
     }
-}
-
-fn may_reject_a_header(cause: &Cause) -> bool {
-    matches!(cause, Cause::S3 { status: 400 | 501, code, .. } if s3_code::may_reject_a_header(code))
 }
 
 /// The limits of parts that are assumed if an error does not name the limit.
