@@ -27,23 +27,33 @@ fn file_that_vanishes_during_the_scan_keeps_its_object() {
     world.store().put("gone", b"object");
     // The directory must never be empty, because a backup of an empty directory is refused.
     world.write("src/stays", "file");
+    // Both sides must have something in common, however many of the files vanish.
+    world.store().put("stays", b"file");
     let mut config = config(&world, "src", "");
     config.guards.max_delete = Some(MaxDelete::Percent(100));
     let keeper = Keeper::new(config).unwrap();
 
-    // The files are removed as soon as the scan has read the names in the directory. In most cases,
-    // the first attempt removes some or all of them before the scan reads their metadata.
+    // Some files are removed as soon as the scan has read the names in the directory, and some more each time
+    // it reads the changed directory again. In most cases, the first attempt removes some of them before
+    // the last reading of their metadata.
     let scan_and_remove = || {
         names.iter().for_each(|name| world.write(&format!("src/{name}"), "file"));
         let watch = init(CreateFlags::empty()).unwrap();
         add_watch(&watch, world.path("src"), WatchFlags::ACCESS).unwrap();
         let plan = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                rustix::io::read(&watch, &mut [0; 4_096]).unwrap();
+            let remover = scope.spawn(|| {
                 let remove = |name| fs::remove_file(world.path("src").join(name)).unwrap();
-                names.iter().for_each(remove);
+                for some in names.chunks(60) {
+                    rustix::io::read(&watch, &mut [0; 4_096]).unwrap();
+                    some.iter().for_each(remove);
+                }
             });
-            keeper.plan(Direction::Backup, &mut |_| {}).unwrap()
+            let plan = keeper.plan(Direction::Backup, &mut |_| {}).unwrap();
+            // The scan may have read the directory fewer times.
+            while !remover.is_finished() {
+                fs::read_dir(world.path("src")).unwrap().for_each(drop);
+            }
+            plan
         });
         let is_vanished = |skipped: &&Skipped| skipped.reason == SkipReason::Vanished;
         let vanished = plan.skipped.iter().filter(is_vanished);
