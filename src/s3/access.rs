@@ -83,6 +83,8 @@ pub struct Access {
 /// A proxy. Its URL may contain a password, so `Debug` shows nothing of it.
 #[derive(Clone)]
 pub(crate) struct Proxy {
+    /// The environment variable that names it.
+    pub variable: &'static str,
     pub url: String,
     /// The hosts to connect to directly, separated by commas.
     pub except: String,
@@ -226,9 +228,9 @@ impl Proxy {
             // Not HTTP_PROXY: in a CGI program, it is a request header of the caller (httpoxy).
             &["http_proxy", "ALL_PROXY", "all_proxy"]
         };
-        let url = env.first(names)?.to_owned();
+        let (variable, url) = names.iter().find_map(|name| Some((*name, env.get(name)?)))?;
         let except = env.first(&["NO_PROXY", "no_proxy"]).unwrap_or_default().to_owned();
-        Some(Proxy { url, except })
+        Some(Proxy { variable, url: url.to_owned(), except })
     }
 }
 

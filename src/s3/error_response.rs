@@ -5,7 +5,7 @@ use crate::{
     s3::{
         responses::error::{ErrorBody, parse_error, parse_region},
         retry::retry_after_seconds,
-        transport::Response,
+        transport::{Response, USE_HTTPS, expects_tls},
     },
 };
 
@@ -41,6 +41,9 @@ impl ErrorResponse {
             let code = if body.is_empty() { s3_code::of_status(status) } else { "" };
             ErrorBody { code: code.to_owned(), message: String::new() }
         });
+        if code.is_empty() && expects_tls(status, &body) {
+            message = USE_HTTPS.to_owned();
+        }
         if let Some(location) = location
             && (300..400).contains(&status)
             && (code.is_empty() || message.is_empty())

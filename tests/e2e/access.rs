@@ -318,12 +318,12 @@ fn sts_requests_go_through_the_proxy() {
 }
 
 #[test]
-fn socks_proxy_is_rejected() {
+fn socks4_proxy_is_rejected() {
     let world = world();
-    for proxy in ["socks5://127.0.0.1:9", "socks4://127.0.0.1:9", "socks://127.0.0.1:9"] {
+    for proxy in ["socks4://127.0.0.1:9", "socks4a://127.0.0.1:9"] {
         let run = run(s3keep(&world, "backup dir BUCKET --mock").env("ALL_PROXY", proxy));
         assert_eq!(run.code, 1, "{run:?}");
-        run.assert_says("SOCKS");
+        run.assert_says("SOCKS4 proxy, which is not supported");
     }
     assert!(world.store().requests().is_empty());
 }

@@ -8,7 +8,9 @@
 mod command;
 pub mod connection_limit;
 mod files;
+pub mod proxy;
 pub mod store;
+pub mod tls_front;
 
 use std::{
     path::PathBuf,

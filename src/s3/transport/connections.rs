@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use http::Uri;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
 /// What this thread's current request has seen of its connection.
@@ -57,22 +58,30 @@ fn update(change: impl FnOnce(&mut Exchange)) {
     EXCHANGE.set(exchange);
 }
 
-/// Makes connections that are counted while they work.
-#[derive(Clone, Debug)]
-pub(crate) struct CountingConnector {
-    working: Arc<AtomicUsize>,
-    uses_proxy: bool,
+/// Counts the open connections that have served a request, idle ones included.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkingConnections(Arc<AtomicUsize>);
+
+impl WorkingConnections {
+    pub(crate) fn working(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
-impl CountingConnector {
-    pub(crate) fn new(uses_proxy: bool) -> CountingConnector {
-        CountingConnector { working: Arc::default(), uses_proxy }
-    }
-
-    /// The number of open connections that have served a request, idle ones included.
-    pub(crate) fn working(&self) -> usize {
-        self.working.load(Ordering::Relaxed)
-    }
+/// Makes connections that are counted while they work.
+#[derive(Debug)]
+pub(crate) struct CountingConnector {
+    pub working: WorkingConnections,
+    /// The URL of the proxy.
+    pub proxy: Option<Uri>,
 }
 
 impl<In: Transport> Connector<In> for CountingConnector {
@@ -83,13 +92,13 @@ impl<In: Transport> Connector<In> for CountingConnector {
         details: &ConnectionDetails,
         chained: Option<In>,
     ) -> Result<Option<CountedTransport<In>>, ureq::Error> {
-        // ureq makes the connection to a proxy through all connectors as well, without a proxy.
-        let is_to_proxy = self.uses_proxy && details.config.proxy().is_none();
+        // The connection to a proxy is made through all connectors as well.
+        let is_to_proxy = self.proxy.as_ref() == Some(details.uri);
         let count = |transport| CountedTransport {
             transport,
             is_counted: !is_to_proxy,
             is_working: false,
-            working: Arc::clone(&self.working),
+            working: self.working.clone(),
         };
         Ok(chained.map(count))
     }
@@ -101,13 +110,13 @@ pub(crate) struct CountedTransport<T> {
     transport: T,
     is_counted: bool,
     is_working: bool,
-    working: Arc<AtomicUsize>,
+    working: WorkingConnections,
 }
 
 impl<T> Drop for CountedTransport<T> {
     fn drop(&mut self) {
         if self.is_working {
-            self.working.fetch_sub(1, Ordering::Relaxed);
+            self.working.remove();
         }
     }
 }
@@ -131,7 +140,7 @@ impl<T: Transport> Transport for CountedTransport<T> {
             update(|exchange| exchange.has_response = true);
             if !self.is_working {
                 self.is_working = true;
-                self.working.fetch_add(1, Ordering::Relaxed);
+                self.working.add();
             }
         }
         Ok(has_progressed)

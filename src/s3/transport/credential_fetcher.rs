@@ -3,11 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use http::{Request, header::DATE};
-use ureq::{
-    Agent, Body,
-    config::Config,
-    tls::{RootCerts, TlsConfig},
-};
+use ureq::{Agent, Body};
 
 use crate::{
     error::Result,
@@ -15,13 +11,13 @@ use crate::{
         access::{Access, Proxy},
         clock::Clock,
         fetch::{Fetch, FetchReply, FetchRequest},
-        transport::{describe::describe, proxy::proxy, tls::root_certs},
+        transport::{agent::Connecting, describe::describe},
     },
 };
 
 /// The function that sends the requests for credentials. `clock` learns the time of the servers.
 pub(crate) fn credential_fetcher(access: &Access, clock: &Arc<Clock>) -> Box<Fetch> {
-    let direct = agent(RootCerts::PlatformVerifier, None);
+    let direct = agent(&Connecting::default());
     let (access, clock) = (access.clone(), Arc::clone(clock));
     Box::new(move |request| {
         let agent = match request.by_proxy {
@@ -45,17 +41,11 @@ fn by_proxy(access: &Access, url: &str) -> Result<Agent> {
         true => access.https_proxy.clone(),
         false => Proxy::from_env(&access.env, false),
     };
-    Ok(agent(root_certs(access.ca_bundle.as_deref())?, proxy(chosen.as_ref())?))
+    Ok(agent(&Connecting::new(chosen.as_ref(), access.ca_bundle.as_deref())?))
 }
 
-fn agent(roots: RootCerts, proxy: Option<ureq::Proxy>) -> Agent {
-    Config::builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(proxy)
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .build()
-        .into()
+fn agent(connecting: &Connecting) -> Agent {
+    connecting.agent(connecting.config().build())
 }
 
 fn send(agent: &Agent, request: &FetchRequest) -> Result<http::Response<Body>, ureq::Error> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::RwLock,
     time::{Duration, Instant},
 };
@@ -34,14 +35,22 @@ impl Resolver for DnsCache {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.authority().map(|host| host.to_string()).unwrap_or_default();
+        let host = format!(
+            "{}://{}",
+            uri.scheme_str().unwrap_or_default(),
+            uri.authority().map_or("", |host| host.as_str())
+        );
         if let Ok(cached) = self.cached.read()
             && let Some((since, addresses)) = cached.get(&host)
             && since.elapsed() < LIFETIME
         {
             return Ok(addresses.clone());
         }
-        let addresses = self.resolver.resolve(uri, config, timeout)?;
+        let mut addresses = self.resolver.resolve(uri, config, timeout)?;
+        if config.proxy().is_some_and(ureq::Proxy::resolve_target) {
+            // A SOCKS proxy gets one address. More of them have IPv4 than IPv6.
+            addresses.sort_by_key(SocketAddr::is_ipv6);
+        }
         if let Ok(mut cached) = self.cached.write() {
             cached.insert(host, (Instant::now(), addresses.clone()));
         }

@@ -1,17 +1,15 @@
 //! The client that sends the requests to S3.
 
 use std::{
-    sync::{PoisonError, RwLock},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use http::Request;
-use ureq::{
-    Agent, SendBody,
-    config::Config,
-    tls::TlsConfig,
-    unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector, TcpConnector},
-};
+use http::{Request, Uri, uri::Scheme};
+use ureq::{Agent, SendBody, config::Config};
 
 use crate::{
     error::{Cause, Result},
@@ -20,13 +18,12 @@ use crate::{
         options::ClientOptions,
         payload::Payload,
         transport::{
-            connections::{CountingConnector, Exchange},
-            describe::network_error,
-            dns::DnsCache,
-            early_response::{self, EarlyResponseConnector},
-            proxy::proxy,
+            agent::Connecting,
+            connections::Exchange,
+            describe::{is_closed, network_error},
+            early_response,
+            proxy::{self, ProxyRules},
             response::Response,
-            tls::root_certs,
         },
     },
 };
@@ -39,19 +36,18 @@ const BUFFER_SIZE: usize = 32 << 10;
 
 /// An HTTP client with a pool of connections.
 pub(crate) struct HttpClient {
+    connecting: Connecting,
     config: Config,
     agent: RwLock<Agent>,
-    connections: CountingConnector,
+    /// Whether the server has responded to any request.
+    has_response: AtomicBool,
 }
 
 impl HttpClient {
     pub(crate) fn new(access: &Access, options: &ClientOptions) -> Result<HttpClient> {
-        let roots = root_certs(access.ca_bundle.as_deref())?;
-        let config = Config::builder()
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(proxy(access.proxy.as_ref())?)
+        let connecting = Connecting::new(access.proxy.as_ref(), access.ca_bundle.as_deref())?;
+        let config = connecting
+            .config()
             .user_agent(concat!("s3keep/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
             .max_idle_connections(options.max_connections)
@@ -62,29 +58,42 @@ impl HttpClient {
             .timeout_per_read(Some(options.stall_timeout.min(MAX_TIMEOUT)))
             .timeout_per_write(Some(options.stall_timeout.min(MAX_TIMEOUT)))
             .build();
-        let connections = CountingConnector::new(config.proxy().is_some());
-        let agent = RwLock::new(new_agent(&config, &connections));
-        Ok(HttpClient { agent, config, connections })
+        let agent = RwLock::new(connecting.agent(config.clone()));
+        Ok(HttpClient { connecting, config, agent, has_response: AtomicBool::new(false) })
     }
 
     /// Breaks all connections, so that no thread waits for one any longer. Later requests open new
     /// connections.
     pub(crate) fn break_connections(&self) {
-        let new = new_agent(&self.config, &self.connections);
+        let new = self.connecting.agent(self.config.clone());
         let mut agent = self.agent.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *agent, new).shutdown();
     }
 
     /// The number of open connections that have served a request, idle ones included.
     pub(crate) fn working_connections(&self) -> usize {
-        self.connections.working()
+        self.connecting.connections.working()
     }
 
     /// Whether requests to `server` go through a proxy, which may be the one that fails.
     pub(crate) fn uses_proxy(&self, server: &str) -> bool {
-        let is_proxied =
-            |proxy: &ureq::Proxy| server.parse().is_ok_and(|url| !proxy.is_no_proxy(&url));
-        self.config.proxy().is_some_and(is_proxied)
+        server.parse().is_ok_and(|url| self.is_proxied(&url))
+    }
+
+    fn is_proxied(&self, url: &Uri) -> bool {
+        self.connecting.rules.as_ref().is_some_and(|rules| rules.applies_to(url))
+    }
+
+    fn describe(&self, error: &ureq::Error, is_https: bool) -> Cause {
+        match network_error(error) {
+            // Some servers close the connection if they expect TLS.
+            Cause::Network(text)
+                if !is_https && is_closed(error) && !self.has_response.load(Ordering::Relaxed) =>
+            {
+                Cause::Network(format!("{text}; does the port expect https?"))
+            }
+            cause => cause,
+        }
     }
 
     /// Sends a request and waits for the head of the response.
@@ -93,6 +102,8 @@ impl HttpClient {
         request: Request<()>,
         payload: Option<&Payload>,
     ) -> Result<Response, Cause> {
+        let url = request.uri().clone();
+        let is_https = url.scheme() == Some(&Scheme::HTTPS);
         let started = Instant::now();
         let mut payload_sent = None;
         early_response::reset();
@@ -112,7 +123,15 @@ impl HttpClient {
         };
         let latency = payload_sent.unwrap_or(started).elapsed();
         let response = response.inspect_err(Exchange::note_error);
-        let (head, body) = response.map_err(|error| network_error(&error))?.into_parts();
+        let (head, body) = response.map_err(|error| self.describe(&error, is_https))?.into_parts();
+        self.has_response.store(true, Ordering::Relaxed);
+        if !is_https
+            && self.connecting.rules.as_ref().is_some_and(ProxyRules::is_http)
+            && self.is_proxied(&url)
+            && let Some(cause) = proxy::own_response(head.status.as_u16(), &head.headers)
+        {
+            return Err(cause);
+        }
         let response = Response {
             status: head.status.as_u16(),
             latency,
@@ -129,14 +148,4 @@ impl HttpClient {
     fn agent(&self) -> Agent {
         self.agent.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-fn new_agent(config: &Config, connections: &CountingConnector) -> Agent {
-    let connector =
-        ().chain(ConnectProxyConnector::default())
-            .chain(TcpConnector::default())
-            .chain(EarlyResponseConnector)
-            .chain(RustlsConnector::default())
-            .chain(connections.clone());
-    Agent::with_parts(config.clone(), connector, DnsCache::default())
 }

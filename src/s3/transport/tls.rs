@@ -1,24 +1,93 @@
-//! The certificates that the client trusts.
+//! TLS with the certificates of `AWS_CA_BUNDLE`. ureq does TLS with those of the system.
 
-use std::path::Path;
+use std::{
+    fmt,
+    io::{Read, Write},
+    sync::Arc,
+};
 
-use ureq::tls::{Certificate, PemItem, RootCerts};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
+    TransportAdapter,
+};
 
-use crate::error::{Cause, Error, Result};
+/// Adds TLS to a connection if there is a configuration of our own. ureq's does not take one.
+pub(crate) struct TlsConnector {
+    pub config: Option<Arc<ClientConfig>>,
+}
 
-/// The root certificates in the file `ca_bundle`, or those of the system.
-pub(crate) fn root_certs(ca_bundle: Option<&Path>) -> Result<RootCerts> {
-    let Some(path) = ca_bundle else { return Ok(RootCerts::PlatformVerifier) };
-    let fail = |cause| Error::new("read CA bundle", path.display().to_string(), cause);
-    let pem = std::fs::read(path).map_err(|error| fail(error.into()))?;
-    let certificates: Vec<Certificate<'static>> = ureq::tls::parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() {
-        return Err(fail(Cause::Config("the file contains no PEM certificate".to_owned())));
+impl fmt::Debug for TlsConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsConnector")
     }
-    Ok(RootCerts::new_with_certs(&certificates))
+}
+
+impl<In: Transport> Connector<In> for TlsConnector {
+    type Out = Either<In, TlsTransport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Either<In, TlsTransport>>, ureq::Error> {
+        let Some(transport) = chained else { return Ok(None) };
+        let Some(config) = &self.config else { return Ok(Some(Either::A(transport))) };
+        if !details.needs_tls() || transport.is_tls() {
+            return Ok(Some(Either::A(transport)));
+        }
+        let host = details.uri.host().unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| ureq::Error::Tls("the host name is not valid"))?;
+        let mut connection = ClientConnection::new(Arc::clone(config), name)?;
+        let mut socket =
+            TransportAdapter::new(Box::new(transport) as _, Arc::clone(&details.current_time));
+        socket.set_timeout(details.timeout);
+        connection.complete_io(&mut socket)?;
+        let config = details.config;
+        Ok(Some(Either::B(TlsTransport {
+            buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+            stream: StreamOwned::new(connection, socket),
+        })))
+    }
+}
+
+/// A connection with TLS.
+pub(crate) struct TlsTransport {
+    buffers: LazyBuffers,
+    stream: StreamOwned<ClientConnection, TransportAdapter>,
+}
+
+impl fmt::Debug for TlsTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsTransport")
+    }
+}
+
+impl Transport for TlsTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.sock.set_timeout(timeout);
+        self.stream.write_all(&self.buffers.output()[..amount])?;
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.stream.sock.set_timeout(timeout);
+        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.stream.sock.get_mut().is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
 }
