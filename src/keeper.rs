@@ -236,6 +236,7 @@ impl Keeper {
             workers: self.config.transfer.workers,
             cancel: &self.cancel,
             facts: &facts,
+            recorded: &mem::take(&mut plan.recorded),
         };
         let compare = |pairs: &[Transfer]| comparer.compare_contents(pairs);
         let compared = self.client.with_cancel_watchdog(|| plan.decide_undecided(compare));

@@ -65,6 +65,7 @@ const ORDER: &[&str] = &[
     "config",
     // Comparing contents.
     "content/mod",
+    "content/evidence",
     "content/part_sums",
     "content/same_objects",
     "content/sink",
@@ -72,8 +73,8 @@ const ORDER: &[&str] = &[
     "content/unreadable",
     "content/compare",
     "content/identify",
-    "content/multipart_etag",
     "content/proof",
+    "content/multipart_etag",
     // Planning: pure functions.
     "plan/mod",
     "plan/guards",
@@ -157,7 +158,9 @@ const ORDER: &[&str] = &[
     "s3/operations/multipart",
     "s3/operations/delete",
     "s3/operations/content",
+    "s3/operations/version",
     "s3/operations/head",
+    "s3/operations/content_range",
     "s3/request_bodies",
     "s3/client",
     "s3/error_response",

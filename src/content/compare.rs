@@ -4,7 +4,10 @@ use std::{fs::File as OpenFile, io, time::SystemTime};
 
 use crate::{
     cancel::Cancel,
-    content::{multipart_etag, proof::Proof},
+    content::{
+        multipart_etag::{self, MultipartHasher},
+        proof::Proof,
+    },
     error::{Cause, Error, Result},
     local::{FileState, HIDDEN_CONTENT, Preparation, Prepared, Root, has_hidden_content},
     model::entry::File,
@@ -39,8 +42,15 @@ pub(crate) fn compare(
         let is_same = proof.matches(&hasher.finish());
         return Ok(if is_same { Comparison::Same } else { Comparison::Different });
     }
-    let Proof::Parts(md5, parts) = proof else { return Ok(Comparison::Unknown) };
-    let mut hashers: Vec<_> = multipart_etag::candidates(size, *parts, part_size).collect();
+    let (md5, mut hashers): (_, Vec<_>) = match proof {
+        Proof::Parts(md5, parts) => {
+            (md5, multipart_etag::candidates(size, *parts, part_size).collect())
+        }
+        Proof::PartSizes(md5, sizes) => {
+            (md5, sizes.iter().map(|part| MultipartHasher::new(*part)).collect())
+        }
+        _ => return Ok(Comparison::Unknown),
+    };
     if hashers.is_empty() {
         return Ok(Comparison::Unknown);
     }

@@ -44,7 +44,7 @@ pub(crate) fn identify(
         Proof::Parts(expected, parts) => {
             by_parts.get(parts).is_some_and(|found| found.iter().any(|digest| digest == expected))
         }
-        Proof::Checksum(..) | Proof::None => false,
+        Proof::Checksum(..) | Proof::PartSizes(..) | Proof::None => false,
     };
     Ok(proofs.iter().position(matches))
 }

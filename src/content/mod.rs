@@ -1,6 +1,7 @@
 //! Comparing the content of a local file with an ETag, a checksum or the object itself.
 
 mod compare;
+mod evidence;
 mod identify;
 mod multipart_etag;
 mod part_sums;
@@ -11,6 +12,7 @@ mod undecided;
 mod unreadable;
 
 pub(crate) use compare::{Comparison, check_unchanged, compare, compare_scanned, open};
+pub(crate) use evidence::Evidence;
 pub(crate) use identify::identify;
 pub(crate) use part_sums::PartSums;
 pub(crate) use proof::Proof;

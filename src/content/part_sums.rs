@@ -20,7 +20,7 @@ impl PartSums {
         let can_prove = match proof {
             Proof::Checksum(algorithm, _) => algorithm.spans_parts(),
             Proof::Parts(_, count) => u64::from(*count) == parts,
-            Proof::Md5(_) | Proof::None => false,
+            Proof::Md5(_) | Proof::PartSizes(..) | Proof::None => false,
         };
         let sums = vec![(Vec::new(), 0); usize::try_from(parts).ok()?];
         can_prove.then(|| PartSums { proof: proof.clone(), sums: Mutex::new(sums) })
@@ -47,7 +47,7 @@ impl PartSums {
                 algorithm.combine(&sums).is_some_and(|whole| *value == base64(&whole))
             }
             Proof::Parts(md5, _) => md5_of_md5s(sums.iter().map(|(sum, _)| sum)) == md5,
-            Proof::Md5(_) | Proof::None => false,
+            Proof::Md5(_) | Proof::PartSizes(..) | Proof::None => false,
         }
     }
 }

@@ -8,9 +8,9 @@ use std::{
 use crate::{
     cancel::Cancel,
     error::{Cause, Error, Result},
-    model::{bucket_url::BucketUrl, etag::ETag, fold::Difference},
+    model::{bucket_url::BucketUrl, fold::Difference},
     plan::Candidate,
-    s3::Client,
+    s3::{Client, Version},
     worker_pool,
 };
 
@@ -95,12 +95,7 @@ fn is_same_object(client: &Client, bucket: &BucketUrl, candidate: &Candidate) ->
         Err(error) if matches!(error.cause(), Cause::S3 { status: 404, .. }) => return Ok(false),
         head => head?,
     };
-    let is_same_size = head.size.is_none_or(|size| size == object.size);
-    let is_same_etag = match (&head.etag, &object.etag) {
-        (ETag::None, _) | (_, ETag::None) => true,
-        (found, listed) => found == listed,
-    };
-    Ok(is_same_size && is_same_etag)
+    Ok(Version::listed(object).is_described_by(&head))
 }
 
 /// Two paths without the names at their ends that are equal.

@@ -36,4 +36,9 @@ impl Sink for CompareSink<'_> {
         }
         Ok(())
     }
+
+    fn restart(&mut self) -> Result<(), Cause> {
+        self.differs = false;
+        Ok(())
+    }
 }

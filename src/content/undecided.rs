@@ -5,7 +5,7 @@
 //!    the part size. So each file that does not match is compared with the checksum that the store
 //!    keeps, which costs one HEAD.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::HashMap};
 
 use rayon::prelude::*;
 
@@ -28,7 +28,7 @@ use crate::{
         rule::{Policy, decide_without_comparison},
     },
     record::{Facts, Recorded, RecordedState},
-    s3::Client,
+    s3::{Client, Version},
     worker_pool,
 };
 
@@ -49,6 +49,9 @@ pub(crate) struct Comparer<'a> {
     pub cancel: &'a Cancel,
     /// Receives the pairs that have the same content.
     pub facts: &'a Facts,
+    /// The recorded ETags of files that are as recorded, whose objects have none or another one in the
+    /// listing.
+    pub recorded: &'a HashMap<Box<str>, ETag>,
 }
 
 /// The outcome of comparing one pair.
@@ -163,22 +166,69 @@ impl Comparer<'_> {
         by_etag: Outcome,
         preparation: Preparation,
     ) -> Result<Outcome> {
-        let head = self.client.head(&self.bucket.key(&object.path))?;
-        let is_other_version =
-            object.etag != ETag::None && head.etag != ETag::None && head.etag != object.etag;
-        if is_other_version {
+        let key = self.bucket.key(&object.path);
+        let (head, version) = (self.client.head(&key)?, Version::listed(object));
+        if !version.is_described_by(&head) {
             // It was replaced after the listing.
             return Ok(Outcome::Compared(Comparison::Unknown, None));
         }
-        Ok(match (Proof::of_head(&head), by_etag) {
-            (proof @ Proof::Checksum(..), _) => self.compare(file, &proof, preparation),
+        let is_listed = version.has_listed_etag(&head);
+        let proof = Proof::of_head(&head);
+        let outcome = match (&proof, by_etag) {
+            (Proof::Checksum(..), _) => match self.compare(file, &proof, preparation) {
+                // The checksum may be wrong, and the ETag of the listing missing.
+                Outcome::Compared(Comparison::Different, _) if !is_listed && !head.opaque_etag => {
+                    match self.compare(file, &Proof::of_etag(&head.etag), preparation) {
+                        Outcome::Compared(Comparison::Unknown, state) => {
+                            Outcome::Compared(Comparison::Different, state)
+                        }
+                        other => other,
+                    }
+                }
+                other => other,
+            },
             // The ETag that did not match is not an MD5.
             (Proof::None, _) => Outcome::Compared(Comparison::Unknown, None),
-            (Proof::Md5(_) | Proof::Parts(..), outcome) if object.etag != ETag::None => outcome,
-            (proof @ (Proof::Md5(_) | Proof::Parts(..)), _) => {
-                self.compare(file, &proof, preparation)
+            (Proof::Parts(_, parts), _) => {
+                let tried = match by_etag {
+                    outcome if is_listed => outcome,
+                    _ => self.compare(file, &proof, preparation),
+                };
+                match tried {
+                    Outcome::Compared(Comparison::Unknown, _) if *parts > 1 => {
+                        let known = self.client.first_part_size(&key, *parts)?;
+                        let proof = proof.with_unusual_part_sizes(file.size, known);
+                        self.compare(file, &proof, preparation)
+                    }
+                    other => other,
+                }
             }
+            (_, outcome) if is_listed => outcome,
+            _ => self.compare(file, &proof, preparation),
+        };
+        Ok(match outcome {
+            // It is the recorded object, although the listing has another ETag for it.
+            Outcome::Compared(Comparison::Unknown | Comparison::Different, _)
+                if !matches!(proof, Proof::Checksum(..))
+                    && self.is_recorded(&object.path, &head.etag) =>
+            {
+                Outcome::Compared(Comparison::Same, None)
+            }
+            // The store has several ETags for the object, so they are not MD5s.
+            Outcome::Compared(Comparison::Different, _)
+                if !is_listed && object.etag != ETag::None && matches!(proof, Proof::Md5(_)) =>
+            {
+                Outcome::Compared(Comparison::Unknown, None)
+            }
+            // An ETag is recorded only if it was seen together with the content.
+            Outcome::Compared(comparison, _) if !is_listed => Outcome::Compared(comparison, None),
+            other => other,
         })
+    }
+
+    /// Whether the record has this ETag for a file that is as recorded.
+    fn is_recorded(&self, path: &str, etag: &ETag) -> bool {
+        self.recorded.get(path).is_some_and(|recorded| recorded.is_same(etag))
     }
 
     fn learn(&self, object: &Object, state: Option<RecordedState>) {

@@ -47,6 +47,9 @@ pub enum Cause {
     /// The bytes do not match their checksum.
     #[error("{0}")]
     Corrupt(String),
+    /// The store or a proxy decodes or encodes the object, so its stored bytes do not arrive.
+    #[error("{0}")]
+    Recoded(String),
     /// The store refuses the number of a part: it allows fewer parts than S3 does.
     #[error("{0}; the store may allow fewer parts than others: use a larger --part-size")]
     TooManyParts(Box<Cause>),

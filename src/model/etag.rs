@@ -48,6 +48,36 @@ impl ETag {
         }
     }
 
+    /// Parses an ETag, also a weak one, which names the same content, but perhaps other bytes.
+    pub(crate) fn parse_weak(text: &str) -> ETag {
+        let text = text.trim();
+        ETag::parse(text.strip_prefix("W/").unwrap_or(text))
+    }
+
+    /// Whether two ETags name the same version of an object.
+    ///
+    /// Stores differ in the case of the digits, and proxies add a suffix where they compress. An ETag
+    /// that is missing is never the same.
+    pub(crate) fn is_same(&self, other: &ETag) -> bool {
+        *self != ETag::None && (self == other || self.plain() == other.plain())
+    }
+
+    /// Whether two ETags are the same, apart from the suffix of a proxy.
+    pub(crate) fn has_other_suffix(&self, other: &ETag) -> bool {
+        self.is_same(other) && !self.to_string().eq_ignore_ascii_case(&other.to_string())
+    }
+
+    /// The ETag in lower case, if it is an MD5, and without the suffix of a proxy.
+    pub(crate) fn plain(&self) -> ETag {
+        let ETag::Other(text) = self else { return self.clone() };
+        let without = PROXY_SUFFIXES.iter().find_map(|suffix| text.strip_suffix(suffix));
+        let text = without.filter(|text| !text.is_empty()).unwrap_or(text);
+        match ETag::parse(&text.to_ascii_lowercase()) {
+            md5 @ (ETag::Md5(_) | ETag::Parts(..)) => md5,
+            _ => ETag::Other(text.into()),
+        }
+    }
+
     /// The ETag in quotes, as request headers need it. `None` if there is no ETag.
     pub fn quoted(&self) -> Option<String> {
         match self {
@@ -56,6 +86,9 @@ impl ETag {
         }
     }
 }
+
+/// What proxies append to the ETag of a response that they compress.
+const PROXY_SUFFIXES: [&str; 4] = ["-gzip", ";gzip", "-br", ";br"];
 
 /// Parses 32 lower-case hexadecimal digits: the form that `Display` of [`ETag`] writes.
 fn from_hex(text: &str) -> Option<[u8; 16]> {
@@ -102,5 +135,32 @@ mod tests {
         for none in ["", "\"\"", "W/\"abc\"", "a b", "a\u{1}", "\u{e9}"] {
             assert_eq!(ETag::parse(none).quoted(), None, "{none}");
         }
+    }
+
+    #[test]
+    fn case_and_suffix_of_a_proxy_do_not_matter() {
+        let md5 = "d41d8cd98f00b204e9800998ecf8427e";
+        let parse = ETag::parse_weak;
+        for same in [
+            md5.to_uppercase(),
+            format!("\"{md5}-gzip\""),
+            format!("W/\"{md5}\""),
+            format!("{}-gzip", md5.to_uppercase()),
+        ] {
+            assert!(
+                parse(md5).is_same(&parse(&same)) && parse(&same).is_same(&parse(md5)),
+                "{same}"
+            );
+        }
+        assert!(parse(&format!("{}-3", md5.to_uppercase())).is_same(&parse(&format!("{md5}-3"))));
+        assert!(parse("abc-gzip").is_same(&parse("abc")));
+        let one_part = format!("{md5}-1");
+        let different =
+            [("abc", "ABC"), (md5, "abc"), ("", ""), (md5, &one_part), ("-gzip", "-br")];
+        for (a, b) in different {
+            assert!(!parse(a).is_same(&parse(b)), "{a} {b}");
+        }
+        let other = |text: &str| ETag::Other(text.into());
+        assert!(!other("version 1").is_same(&other("version 2")));
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn build(
         markers: Vec::new(),
         unrestored: Vec::new(),
         undecided: Vec::new(),
+        recorded: HashMap::new(),
         margin: policy.margin,
         record,
         planned: Planned::default(),
@@ -237,6 +238,12 @@ impl Plan {
             Decision::Keep => self.keep(file, object),
             Decision::Transfer(reason) => self.transfer(reason, Some(file), Some(object)),
             Decision::CompareContents => {
+                let recorded = self.record.etag_of_unchanged(&file, policy.ignore_ctime);
+                if let Some(etag) = recorded.filter(|_| !policy.by_content) {
+                    // Perhaps the listing of this store has another ETag than its other responses.
+                    self.record.keep();
+                    self.recorded.insert(object.path.clone(), etag);
+                }
                 let without_ctime = Policy { ignore_ctime: true, ..*policy };
                 let known = self.record.compare(&file, &object, true);
                 let decision = decide(self.direction, &file, &object, known, &without_ctime);

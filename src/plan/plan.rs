@@ -14,6 +14,7 @@ use crate::{
         count::Count,
         direction::Direction,
         entry::{File, Object},
+        etag::ETag,
         paths::{is_under, tree_order},
         skip::{SkipReason, Skipped},
     },
@@ -74,6 +75,9 @@ pub struct Plan {
     pub(crate) unrestored: Vec<Box<str>>,
     /// Pairs that need a comparison of their contents. Empty in a finished plan.
     pub(crate) undecided: Vec<Transfer>,
+    /// The recorded ETags of undecided files that are as recorded, whose objects have none or another one
+    /// in the listing.
+    pub(crate) recorded: HashMap<Box<str>, ETag>,
     /// The margin within which two times may be equal, in nanoseconds.
     pub(crate) margin: u64,
     /// What the record knew, and what planning added. The run adds the rest.

@@ -77,7 +77,7 @@ impl Known {
         if object.etag == ETag::None {
             // Some listings have no ETags.
             Known::Nothing
-        } else if now == state && object.size == file.size && object.etag == *etag {
+        } else if now == state && object.size == file.size && object.etag.is_same(etag) {
             Known::Same
         } else {
             Known::Changed

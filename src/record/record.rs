@@ -5,10 +5,11 @@ use std::{cmp::Ordering, fmt, io, mem};
 use crate::{
     model::{
         entry::{File, Object},
+        etag::ETag,
         paths::tree_order,
     },
     record::{
-        entry::{Known, Recorded},
+        entry::{Known, Recorded, RecordedState},
         format::{self, Checked, Cursor, Encoder},
         location::{Location, RecordScope},
     },
@@ -104,6 +105,17 @@ impl Record {
         Known::Nothing
     }
 
+    /// The recorded ETag of the file that was compared last, if the file is as recorded.
+    pub(crate) fn etag_of_unchanged(&self, file: &File, ignore_ctime: bool) -> Option<ETag> {
+        let cursor = self.cursor.as_ref().filter(|_| self.is_at_entry)?;
+        let mut now = RecordedState::of_scanned(file);
+        if ignore_ctime {
+            now.changed = cursor.state().changed;
+        }
+        let is_known = now == cursor.state() && *cursor.etag() != ETag::None;
+        is_known.then(|| cursor.etag().clone())
+    }
+
     /// Keeps the entry of the path that was compared last, if there is one.
     pub(crate) fn keep(&mut self) {
         if let Some(kept) = self.kept.last_mut().filter(|_| self.is_at_entry) {
@@ -180,10 +192,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{
-        model::{etag::ETag, time::Timestamp},
-        record::entry::RecordedState,
-    };
+    use crate::model::time::Timestamp;
 
     fn file(path: &str, changed: i64) -> File {
         let (modified, changed) = (Timestamp::from_secs(5), Timestamp::from_secs(changed));

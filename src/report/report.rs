@@ -48,6 +48,9 @@ pub struct Report {
     pub reused: u64,
     /// The number of downloads without a checksum or ETag that could verify them.
     pub unchecked: u64,
+    /// The number of downloads for which a checksum of the store was ignored: it is malformed, or
+    /// contradicts an ETag that the content matches.
+    pub ignored_checksums: u64,
     /// The number of files that grew while they were uploaded. They are stored with the size that they
     /// had when they were opened, and the next backup uploads them again. These are not failures.
     pub grew: u64,
@@ -77,6 +80,7 @@ impl Report {
             withheld_deletions: Vec::new(),
             reused: 0,
             unchecked: 0,
+            ignored_checksums: 0,
             grew: 0,
             unpreserved: Vec::new(),
             unfinished: None,

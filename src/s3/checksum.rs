@@ -56,6 +56,11 @@ impl Checksum {
         }
     }
 
+    /// Whether a text can be a value of this checksum: base64 of the right length.
+    pub(crate) fn is_value(self, text: &str) -> bool {
+        BASE64.decode(text).is_ok_and(|value| value.len() == Hasher::new(self).finish().len())
+    }
+
     /// Whether the checksum of a multipart upload is that of the whole object. This is so for the
     /// CRCs; the hashes are only available as a hash of the hashes of the parts.
     pub(crate) fn spans_parts(self) -> bool {

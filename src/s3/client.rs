@@ -12,7 +12,7 @@ use std::{
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request,
-    header::{AUTHORIZATION, CONTENT_LENGTH, HOST},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST},
 };
 use url::{Position, Url};
 
@@ -367,6 +367,10 @@ impl Client {
         }
         if let Some(credentials) = credentials {
             self.sign(request, &url, &mut headers, address, credentials)?;
+        }
+        if let Some(encodings) = request.accept_encoding {
+            // Not signed: the front end of Google Cloud Storage changes this header.
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
         }
         if let Some(payload) = &request.payload {
             headers.insert(CONTENT_LENGTH, payload.len().into());

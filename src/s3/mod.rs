@@ -36,7 +36,7 @@ pub use checksum::Checksum;
 pub(crate) use checksum::{ContentDigest, Hasher, base64, md5_of_md5s};
 pub(crate) use client::Client;
 pub use env::Env;
-pub(crate) use operations::{Head, ListFrom, SentUpload, Sink, Stored};
+pub(crate) use operations::{Head, ListFrom, Received, SentUpload, Sink, Stored, Version};
 pub(crate) use payload::Payload;
 pub(crate) use responses::{
     listing::{Listed, NextPage},

@@ -40,6 +40,14 @@ pub(crate) struct Quirks {
     pub etags_are_of_parts: Flag,
     /// The ETag of an upload looked like an MD5, and was not that of its content.
     pub etags_are_opaque: Flag,
+    /// A GET of a range returned something else.
+    pub ignores_ranges: Flag,
+    /// A GET with the listed ETag in `If-Match` was refused, although the object is the listed one.
+    pub refuses_listed_etags: Flag,
+    /// A request with the ETag of the object in `If-Match` was refused.
+    pub refuses_conditions: Flag,
+    /// A HEAD of a part does not return the number of parts.
+    pub hides_part_sizes: Flag,
 }
 
 impl Quirks {
@@ -62,6 +70,10 @@ impl Quirks {
             etags_are_md5: Flag::default(),
             etags_are_of_parts: Flag::default(),
             etags_are_opaque: Flag::default(),
+            ignores_ranges: Flag::default(),
+            refuses_listed_etags: Flag::default(),
+            refuses_conditions: Flag::default(),
+            hides_part_sizes: Flag::default(),
         }
     }
 
@@ -112,7 +124,7 @@ impl KeyEncoding {
         [KeyEncoding::None, KeyEncoding::Form, KeyEncoding::Percent];
 }
 
-/// Something that is learned once.
+/// Something that the run has learned.
 #[derive(Default)]
 pub(crate) struct Flag(AtomicBool);
 
@@ -123,5 +135,12 @@ impl Flag {
 
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// It was a single case.
+    pub(crate) fn unset(&self) {
+        if self.is_set() {
+            self.0.store(false, Ordering::Relaxed);
+        }
     }
 }

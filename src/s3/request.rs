@@ -22,6 +22,8 @@ pub(crate) struct S3Request<'a> {
     pub key: Option<&'a str>,
     pub query: &'a [(&'a str, &'a str)],
     pub headers: Vec<(&'static str, String)>,
+    /// The content codings that the response may have. `None` for no coding.
+    pub accept_encoding: Option<&'static str>,
     pub payload: Option<Payload<'a>>,
     /// The SHA-256 of the payload in hexadecimal, or [`UNSIGNED_PAYLOAD`], if it is already known.
     payload_sha256: Option<String>,
@@ -34,6 +36,7 @@ impl<'a> S3Request<'a> {
             key,
             query: &[],
             headers: Vec::new(),
+            accept_encoding: None,
             payload: None,
             payload_sha256: None,
         }

@@ -5,23 +5,26 @@ use std::{
     fs::File,
     ops::Range,
     os::unix::fs::FileExt,
-    sync::{Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use crate::{
-    content::{self, CompareSink, Comparison, PartSums, Proof},
+    content::{self, CompareSink, Comparison, Evidence, PartSums, Proof},
     error::{Cause, Error, Result},
     local::{self, AccessSource, Expected, FileState, ParentCache, Temporary},
     model::{direction::Direction, entry::Object, etag::ETag},
     plan::Transfer,
     s3::{
-        Hasher, Head, Sink,
+        Hasher, Head, Received, Sink, Version,
         parts::{part_count, part_range, part_size},
     },
     transfer::{
         context::RunContext,
         holes,
-        steps::{Steps, Transferred},
+        steps::{Checked, Steps, Transferred},
     },
 };
 
@@ -42,11 +45,12 @@ pub(super) struct Downloader<'a> {
 /// A download in parts.
 pub(super) struct PartDownload {
     object: Object,
+    version: Version,
     key: String,
     expected: Expected,
     access: AccessSource,
     part_size: u64,
-    proof: Proof,
+    evidence: Evidence,
     /// `None` if the checksums of the parts cannot prove the whole.
     sums: Option<PartSums>,
     /// Taken by the last step.
@@ -54,6 +58,10 @@ pub(super) struct PartDownload {
     file: File,
     is_sparse: bool,
     is_reserved: bool,
+    /// Whether the last step downloads the object in one GET: the store does not return its parts.
+    needs_whole: AtomicBool,
+    /// The bytes of the parts that were received.
+    received: AtomicU64,
 }
 
 impl PartDownload {
@@ -68,19 +76,10 @@ impl Steps for Downloader<'_> {
     fn small(&self, transfer: &Transfer, cache: &mut ParentCache) -> Result<Transferred> {
         let object = planned_object(transfer)?;
         let temporary = self.create_temporary(transfer, cache)?;
-        let file = &temporary.file;
         let key = self.context.key(&object.path);
-        let output = Output::new(self.context, file, temporary.is_sparse);
-        let mut sink = SmallSink { output, verification: None };
-        self.context.client.get(&key, &object.etag, object.size, 0..object.size, &mut sink)?;
-        let checked = match sink.verification {
-            Some((proof, Some(hasher))) => {
-                proof.matches(&hasher.finish())
-                    || self.confirm_mismatch(&key, object, file, &proof)?
-            }
-            Some((proof, None)) => self.verify(&key, object, file, &proof)?,
-            None => false,
-        };
+        let version = Version::listed(object);
+        let checked =
+            self.get_whole(&key, object, &version, &temporary.file, temporary.is_sparse)?;
         let complete = temporary
             .complete(
                 self.context.root,
@@ -94,34 +93,46 @@ impl Steps for Downloader<'_> {
     }
 
     fn start(&self, transfer: &Transfer) -> Result<PartDownload> {
-        let mut object = planned_object(transfer)?.clone();
+        let object = planned_object(transfer)?.clone();
         let key = self.context.key(&object.path);
         let head = self.context.client.head(&key)?;
-        let proof = Proof::of_head(&head);
-        if object.etag == ETag::None {
-            // Some listings have no ETags, and all parts must be of the same version.
-            object.etag = head.etag;
+        let version = Version::listed(&object);
+        if !version.is_described_by(&head) && !version.may_be_recoded(&head) {
+            return Err(Error::new("download", &*object.path, Cause::OBJECT_REPLACED));
         }
+        if head.is_decoded {
+            version.accept_encodings();
+        }
+        let evidence = Evidence::new(&head, &object.etag);
         let temporary = self.create_temporary(transfer, &mut ParentCache::default())?;
         let fail = |error| Error::new("create file", transfer.path(), Cause::from(error));
         let file = temporary.file.try_clone().map_err(fail)?;
-        let is_reserved = temporary.is_sparse && object.size <= MAX_RESERVED;
+        // Only an ETag shows that two responses are for the same version.
+        let is_whole = head.etag == ETag::None || !self.context.client.returns_ranges();
+        let is_reserved = temporary.is_sparse && object.size <= MAX_RESERVED && !is_whole;
         if is_reserved {
             local::reserve_space(&file, object.size);
         }
-        let part_size = part_size(object.size, self.context.config.transfer.part_size);
+        let part_size = match is_whole {
+            true => object.size,
+            false => part_size(object.size, self.context.config.transfer.part_size),
+        };
+        let sums = PartSums::new(&evidence.proof, part_count(object.size, part_size));
         Ok(PartDownload {
-            sums: PartSums::new(&proof, part_count(object.size, part_size)),
+            sums,
+            version,
             object,
             key,
             expected: expected_target(transfer),
             access: self.access_source(transfer),
             part_size,
-            proof,
+            evidence,
             is_sparse: temporary.is_sparse,
             is_reserved,
             temporary: Mutex::new(Some(temporary)),
             file,
+            needs_whole: AtomicBool::new(is_whole),
+            received: AtomicU64::new(0),
         })
     }
 
@@ -130,13 +141,24 @@ impl Steps for Downloader<'_> {
     }
 
     fn part(&self, download: &PartDownload, index: u64) -> Result<()> {
-        let PartDownload { object, key, file, sums, .. } = download;
+        if !self.context.client.returns_ranges() && download.received.load(Ordering::Relaxed) == 0 {
+            download.needs_whole.store(true, Ordering::Relaxed);
+        }
+        if download.needs_whole.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let PartDownload { object, version, key, file, sums, .. } = download;
         let range = part_range(object.size, download.part_size, index);
         let hasher = sums.as_ref().map(PartSums::hasher);
         let mut output = Output::new(self.context, file, download.is_sparse);
         output.is_reserved = download.is_reserved;
         let mut sink = PartSink { output, hasher, writeback_start: range.start };
-        self.context.client.get(key, &object.etag, object.size, range.clone(), &mut sink)?;
+        let received = self.context.client.get_range(key, version, range.clone(), &mut sink)?;
+        download.received.fetch_add(sink.output.written, Ordering::Relaxed);
+        if received == Received::Nothing {
+            download.needs_whole.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
         sink.output.release_zeros(range.end);
         if let (Some(sums), Some(hasher)) = (sums, sink.hasher) {
             sums.add(index, hasher, range.end - range.start);
@@ -145,14 +167,30 @@ impl Steps for Downloader<'_> {
     }
 
     fn complete(&self, download: &PartDownload) -> Result<Transferred> {
-        let PartDownload { object, key, file, proof, sums, expected, access, .. } = download;
-        let is_proven = sums.as_ref().is_some_and(PartSums::match_proof);
-        let checked = is_proven || self.verify(key, object, file, proof)?;
+        let PartDownload { object, version, key, file, sums, .. } = download;
+        let checked = if download.needs_whole.load(Ordering::Relaxed) {
+            let received = download.received.load(Ordering::Relaxed);
+            self.context.bytes_done.fetch_sub(received, Ordering::Relaxed);
+            // Zeros are not written, so what parts have written must go.
+            let is_empty = received == 0 && !download.is_reserved;
+            if download.is_sparse && !is_empty {
+                clear(file, object.size)
+                    .map_err(|cause| Error::new("download", &*object.path, cause))?;
+            }
+            self.get_whole(key, object, version, file, download.is_sparse)?
+        } else if sums.as_ref().is_some_and(PartSums::match_proof) {
+            let ignores_checksum = download.evidence.has_bad_checksum;
+            let has_listed_etag = version.is_confirmed_by_etag();
+            Checked { is_verified: true, ignores_checksum, has_listed_etag }
+        } else {
+            self.verify(key, object, version, file, &download.evidence, None)?
+        };
         let complete = download
             .take_temporary()
             .map(|temporary| {
-                let root = self.context.root;
-                temporary.complete(root, &object.path, *expected, object.modified, access)
+                let (root, access) = (self.context.root, &download.access);
+                let expected = download.expected;
+                temporary.complete(root, &object.path, expected, object.modified, access)
             })
             .transpose()
             .map_err(|cause| Error::new("download", &*object.path, cause))?;
@@ -187,40 +225,88 @@ impl Downloader<'_> {
         }
     }
 
-    /// Reads a downloaded file and compares it with `proof`. Returns whether it was verified:
-    /// `false` if the proof is inconclusive. A mismatch is an error.
-    fn verify(&self, key: &str, object: &Object, file: &File, proof: &Proof) -> Result<bool> {
-        let part_size = self.context.config.transfer.part_size;
-        match content::compare(file, object.size, proof, part_size, self.context.cancel) {
-            Ok(Comparison::Same) => Ok(true),
-            Ok(Comparison::Unknown) => Ok(false),
-            Ok(Comparison::Different) => self.confirm_mismatch(key, object, file, proof),
-            Err(cause) => Err(Error::new("download", &*object.path, cause)),
-        }
-    }
-
-    /// Decides about a file that does not match `proof`: it is corrupt, which is an error, or it
-    /// could not be verified, which returns `false`.
-    ///
-    /// A checksum is final. An ETag may only look like an MD5, so the object is downloaded again:
-    /// if the same bytes arrive twice, they were not corrupted in transit.
-    fn confirm_mismatch(
+    /// Downloads an object in one GET, and verifies it.
+    fn get_whole(
         &self,
         key: &str,
         object: &Object,
+        version: &Version,
         file: &File,
-        proof: &Proof,
-    ) -> Result<bool> {
-        if let Proof::Md5(_) = proof {
+        is_sparse: bool,
+    ) -> Result<Checked> {
+        let output = Output::new(self.context, file, is_sparse);
+        let mut sink = WholeSink { output, object, verification: None };
+        self.context.client.get(key, version, &mut sink)?;
+        let missing = || {
+            let cause = Cause::Malformed("no response was read".to_owned());
+            Error::new("download", &*object.path, cause)
+        };
+        let (evidence, hasher) = sink.verification.ok_or_else(missing)?;
+        let digest = hasher.map(Hasher::finish);
+        self.verify(key, object, version, file, &evidence, digest)
+    }
+
+    /// Verifies a downloaded file. `digest` is that of [`Proof::hasher`]; without it, the file is read.
+    ///
+    /// An ETag that matches is final. So is a checksum that does not match, unless an ETag does.
+    /// An ETag that does not match may only look like an MD5, so the object is downloaded again: if the same
+    /// bytes arrive twice, they were not corrupted in transit. The same holds if there is only a checksum
+    /// that is malformed.
+    fn verify(
+        &self,
+        key: &str,
+        object: &Object,
+        version: &Version,
+        file: &File,
+        evidence: &Evidence,
+        digest: Option<Vec<u8>>,
+    ) -> Result<Checked> {
+        let fail = |cause| Error::new("download", &*object.path, cause);
+        let (size, cancel) = (object.size, self.context.cancel);
+        let part_size = self.context.config.transfer.part_size;
+        let proof = &evidence.proof;
+        let comparison = match digest {
+            Some(digest) if proof.matches(&digest) => Comparison::Same,
+            Some(_) => Comparison::Different,
+            None => content::compare(file, size, proof, part_size, cancel).map_err(fail)?,
+        };
+        let mut checked = Checked {
+            is_verified: comparison == Comparison::Same,
+            ignores_checksum: evidence.has_bad_checksum,
+            has_listed_etag: version.is_confirmed_by_etag(),
+        };
+        if checked.is_verified {
+            return Ok(checked);
+        }
+        let mut is_proven = evidence.match_etag(file, size, part_size, cancel).map_err(fail)?;
+        if !is_proven && let Some(parts) = evidence.parts() {
+            let known = self.context.client.first_part_size(key, parts)?;
+            is_proven = evidence.match_unusual_parts(file, size, known, cancel).map_err(fail)?;
+        }
+        if is_proven {
+            checked.is_verified = true;
+            checked.ignores_checksum |= matches!(proof, Proof::Checksum(..));
+            return Ok(checked);
+        }
+        if comparison == Comparison::Unknown && !evidence.has_bad_checksum {
+            return Ok(checked);
+        }
+        if comparison == Comparison::Unknown || matches!(proof, Proof::Md5(_)) {
             let mut sink = CompareSink::new(file);
-            self.context.client.get(key, &object.etag, object.size, 0..object.size, &mut sink)?;
+            self.context.client.get(key, version, &mut sink)?;
             if !sink.differs {
-                return Ok(false);
+                return Ok(checked);
             }
         }
         let cause = "the downloaded bytes do not match the object's checksum";
-        Err(Error::new("download", &*object.path, Cause::Corrupt(cause.to_owned())))
+        Err(fail(Cause::Corrupt(cause.to_owned())))
     }
+}
+
+/// Makes a file of `size` bytes read as zeros again.
+fn clear(file: &File, size: u64) -> Result<(), Cause> {
+    file.set_len(0)?;
+    Ok(file.set_len(size)?)
 }
 
 fn planned_object(transfer: &Transfer) -> Result<&Object> {
@@ -239,20 +325,21 @@ fn expected_target(transfer: &Transfer) -> Expected {
     }
 }
 
-/// Writes a small object to a file and hashes it.
-struct SmallSink<'a> {
+/// Writes an object to a file and hashes it.
+struct WholeSink<'a> {
     output: Output<'a>,
-    /// The proof of the content, and the hasher for it, once the first response has started.
-    verification: Option<(Proof, Option<Hasher>)>,
+    object: &'a Object,
+    /// The evidence for the content, and the hasher for its proof, once the first response has started.
+    verification: Option<(Evidence, Option<Hasher>)>,
 }
 
-impl Sink for SmallSink<'_> {
+impl Sink for WholeSink<'_> {
     fn head(&mut self, head: &Head) {
         // A download that continues after a broken connection continues hashing.
         self.verification.get_or_insert_with(|| {
-            let proof = Proof::of_head(head);
-            let hasher = proof.hasher();
-            (proof, hasher)
+            let evidence = Evidence::new(head, &self.object.etag);
+            let hasher = evidence.proof.hasher();
+            (evidence, hasher)
         });
     }
 
@@ -261,6 +348,11 @@ impl Sink for SmallSink<'_> {
             hasher.update(bytes);
         }
         self.output.write(offset, bytes)
+    }
+
+    fn restart(&mut self) -> Result<(), Cause> {
+        self.verification = None;
+        self.output.restart(self.object.size)
     }
 }
 
@@ -289,6 +381,11 @@ impl Sink for PartSink<'_> {
         }
         Ok(())
     }
+
+    fn restart(&mut self) -> Result<(), Cause> {
+        // Parts of one version have an ETag, so they are resumed.
+        Err(Cause::closed_early())
+    }
 }
 
 /// The file that a download is written to.
@@ -300,11 +397,13 @@ struct Output<'a> {
     is_reserved: bool,
     /// The zeros at the end of what was received so far.
     zeros: Range<u64>,
+    /// The bytes that were received so far.
+    written: u64,
 }
 
 impl<'a> Output<'a> {
     fn new(context: &'a RunContext<'a>, file: &'a File, is_sparse: bool) -> Output<'a> {
-        Output { context, file, is_sparse, is_reserved: false, zeros: 0..0 }
+        Output { context, file, is_sparse, is_reserved: false, zeros: 0..0, written: 0 }
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Cause> {
@@ -323,7 +422,15 @@ impl<'a> Output<'a> {
             self.file.write_all_at(bytes, offset)?;
         }
         self.context.bytes_done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.written += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Forgets the bytes of an object of `size` bytes that were received so far.
+    fn restart(&mut self, size: u64) -> Result<(), Cause> {
+        self.context.bytes_done.fetch_sub(self.written, Ordering::Relaxed);
+        (self.written, self.zeros) = (0, 0..0);
+        if self.is_sparse { clear(self.file, size) } else { Ok(()) }
     }
 
     /// Releases the space reserved for the zeros that end at `end`.

@@ -7,7 +7,7 @@ use crate::{
     local::Complete,
     model::direction::Direction,
     plan::{Transfer, Untransferred},
-    transfer::steps::Transferred,
+    transfer::steps::{Checked, Transferred},
 };
 
 /// Identifies a large transfer within a run.
@@ -91,5 +91,5 @@ pub(super) struct Unpublished {
     pub transfer: Transfer,
     pub complete: Complete,
     pub bytes: u64,
-    pub checked: bool,
+    pub checked: Checked,
 }

@@ -44,11 +44,13 @@ pub(super) fn uploaded(
 }
 
 /// A downloaded file was renamed to its final path. It had the time `modified` before. A rename changes
-/// the ctime, so its state is read now. Returns why its time is not that of the object any more.
+/// the ctime, so its state is read now. An ETag is recorded only if the download had it
+/// (`has_listed_etag`). Returns why its time is not that of the object any more.
 pub(super) fn downloaded(
     context: &RunContext,
     transfer: &Transfer,
     modified: Timestamp,
+    has_listed_etag: bool,
     cache: &mut ParentCache,
 ) -> Option<Unpreserved> {
     let object = transfer.object.as_ref()?;
@@ -57,7 +59,8 @@ pub(super) fn downloaded(
     let is_unchanged = state.size == object.size && state.modified == modified;
     // If the time is that of writing the file, a change within the same tick would not show.
     let shows_changes = modified == object.modified || modified < state.changed;
-    if is_unchanged && shows_changes && state.has_exact_times() && object.etag != ETag::None {
+    let is_known = has_listed_etag && object.etag != ETag::None;
+    if is_unchanged && shows_changes && state.has_exact_times() && is_known {
         let (path, etag) = (object.path.clone(), object.etag.clone());
         context.facts.add(Recorded { path, state, etag });
     }

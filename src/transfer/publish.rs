@@ -61,7 +61,8 @@ fn rename_batch(context: &RunContext, batch: Vec<Unpublished>) -> TransferResult
         }
         for ((transfer, result), modified) in results[first..].iter_mut().zip(times) {
             if let Ok(done) = result {
-                let unkept = learn::downloaded(context, transfer, modified, &mut cache);
+                let is_listed = done.checked.has_listed_etag;
+                let unkept = learn::downloaded(context, transfer, modified, is_listed, &mut cache);
                 // It is known already if the time was not kept when it was set.
                 let is_known = done.unpreserved.iter().any(|one| one.attribute == Attribute::Time);
                 done.unpreserved.extend(unkept.filter(|_| !is_known));

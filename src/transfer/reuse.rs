@@ -16,7 +16,7 @@ use crate::{
     },
     plan::Transfer,
     report::{Event, Report},
-    transfer::{context::RunContext, job::Unpublished, publish::publish},
+    transfer::{context::RunContext, job::Unpublished, publish::publish, steps::Checked},
 };
 
 /// The missing objects of one directory that a leftover may hold, by size.
@@ -47,7 +47,7 @@ pub(super) fn reuse(
         match complete {
             Some(complete) => {
                 let bytes = transfer.size(report.direction);
-                batch.push(Unpublished { transfer, complete, bytes, checked: true });
+                batch.push(Unpublished { transfer, complete, bytes, checked: Checked::VERIFIED });
             }
             None => rest.push(transfer),
         }

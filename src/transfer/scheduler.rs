@@ -516,7 +516,10 @@ mod tests {
         plan::Reason,
         record::Facts,
         s3::{Access, AccessOptions, Client, Env, ListFrom},
-        transfer::{steps::Steps, worker},
+        transfer::{
+            steps::{Checked, Steps},
+            worker,
+        },
     };
 
     const PART_SIZE: u64 = 16 << 20;
@@ -527,7 +530,7 @@ mod tests {
     impl FakeSteps {
         fn result(path: &str, bytes: u64) -> Result<Transferred> {
             let error = || Error::new("download", path, Cause::Network("lost".to_owned()));
-            let transferred = Transferred::downloaded(bytes, true, None);
+            let transferred = Transferred::downloaded(bytes, Checked::VERIFIED, None);
             (!path.ends_with('7')).then_some(transferred).ok_or_else(error)
         }
     }

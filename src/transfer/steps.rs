@@ -35,12 +35,29 @@ pub(super) trait Steps: Sync {
     fn abort(&self, handle: &Self::Handle) -> Result<()>;
 }
 
+/// How the content of a transfer was verified.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checked {
+    /// A checksum or ETag of the server verified it.
+    pub is_verified: bool,
+    /// A checksum of the server was ignored: it is malformed, or contradicts an ETag that matches.
+    pub ignores_checksum: bool,
+    /// The downloaded object had the listed ETag.
+    pub has_listed_etag: bool,
+}
+
+impl Checked {
+    /// A checksum or the listed ETag verified the content.
+    pub(super) const VERIFIED: Checked =
+        Checked { is_verified: true, ignores_checksum: false, has_listed_etag: true };
+}
+
 /// The result of a successful transfer.
 pub(super) struct Transferred {
     /// The size of the object.
     pub bytes: u64,
-    /// Whether a checksum or ETag of the server verified the content.
-    pub checked: bool,
+    /// How the content was verified.
+    pub checked: Checked,
     /// The temporary file of a download that still has to be renamed.
     pub complete: Option<Complete>,
     /// The file grew while it was uploaded. The object has the content up to its earlier size.
@@ -51,20 +68,26 @@ pub(super) struct Transferred {
 
 impl Transferred {
     /// A download that is complete, but still has to be renamed.
-    pub(super) fn downloaded(bytes: u64, checked: bool, complete: Option<Complete>) -> Transferred {
+    pub(super) fn downloaded(
+        bytes: u64,
+        checked: Checked,
+        complete: Option<Complete>,
+    ) -> Transferred {
         Transferred { bytes, checked, complete, grew: false, unpreserved: Vec::new() }
     }
 
     /// An upload. The server has verified the content.
     pub(super) fn uploaded(bytes: u64, grew: bool) -> Transferred {
-        Transferred { bytes, checked: true, complete: None, grew, unpreserved: Vec::new() }
+        let checked = Checked::VERIFIED;
+        Transferred { bytes, checked, complete: None, grew, unpreserved: Vec::new() }
     }
 
     /// Records the final result of a transfer.
     pub(super) fn record(&self, path: &str, report: &mut Report, on_event: &mut dyn FnMut(Event)) {
         let Transferred { bytes, checked, grew, .. } = *self;
         report.transferred.add(bytes);
-        report.unchecked += u64::from(!checked);
+        report.unchecked += u64::from(!checked.is_verified);
+        report.ignored_checksums += u64::from(checked.ignores_checksum);
         report.note_unpreserved(path, &self.unpreserved);
         on_event(Event::Transferred { path, bytes });
         if grew {

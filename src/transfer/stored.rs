@@ -4,7 +4,7 @@ use crate::{
     content::{self, CompareSink},
     error::{Cause, Error, Result},
     model::entry::File,
-    s3::{Head, Sink},
+    s3::{Head, Sink, Version},
     transfer::context::RunContext,
 };
 
@@ -52,7 +52,8 @@ fn is_same(context: &RunContext, file: &File, limit: u64) -> Result<bool> {
         return Ok(true);
     }
     let mut sink = Beginning { compare: CompareSink::new(&open), limit, is_over: false };
-    let read = context.client.get(&key, &head.etag, file.size, 0..file.size, &mut sink);
+    let version = Version::of_head(file.size, &head);
+    let read = context.client.get(&key, &version, &mut sink);
     content::check_unchanged(file, &open)?;
     match read {
         _ if sink.compare.differs => Ok(false),
@@ -83,5 +84,10 @@ impl Sink for Beginning<'_> {
             return Err(Cause::Changed("the beginning was compared"));
         }
         Ok(())
+    }
+
+    fn restart(&mut self) -> Result<(), Cause> {
+        self.is_over = false;
+        self.compare.restart()
     }
 }

@@ -16,6 +16,7 @@ mod connecting;
 mod credentials;
 mod cross_links;
 mod decision;
+mod downloads;
 mod embedding;
 mod faults;
 mod growing;

@@ -350,6 +350,10 @@ impl Printer {
         if report.unchecked > 0 {
             text += &format!("; {} could not be verified by a checksum", report.unchecked);
         }
+        if report.ignored_checksums > 0 {
+            let count = report.ignored_checksums;
+            text += &format!("; {count} had a wrong checksum in the store, which was ignored");
+        }
         if report.grew > 0 {
             text += &format!("; {} grew while read", report.grew);
         }
@@ -359,7 +363,7 @@ impl Printer {
                 "transferred": report.transferred, "deleted": report.deleted,
                 "unchanged": report.kept, "skipped": report.skipped.len(),
                 "failed": report.failed, "withheld": report.withheld, "reused": report.reused,
-                "unchecked": report.unchecked,
+                "unchecked": report.unchecked, "ignored_checksums": report.ignored_checksums,
                 "grew": report.grew,
                 "unpreserved": unpreserved_json(report),
                 "ended_by": report.fatal.as_ref().map(Error::to_string),

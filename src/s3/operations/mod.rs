@@ -3,15 +3,18 @@
 
 mod complete;
 mod content;
+mod content_range;
 mod delete;
 mod download;
 mod head;
 mod list;
 mod multipart;
 mod put;
+mod version;
 
 pub(crate) use complete::SentUpload;
-pub(crate) use download::Sink;
+pub(crate) use download::{Received, Sink};
 pub(crate) use head::Head;
 pub(crate) use list::ListFrom;
 pub(crate) use put::Stored;
+pub(crate) use version::Version;

@@ -17,7 +17,7 @@ use super::{
     Store,
     body::RawBody,
     faults::{Fault, Outcome},
-    region,
+    quirks, region,
     request::Request,
     response::{Closed, FLUSH, ScriptedBody, Step, error_response},
     server::Shared,
@@ -54,8 +54,12 @@ pub(super) async fn respond(
         // The fault supplies the response below.
         _ if !fault.outcome.processes() => Response::new(Bytes::new()),
         Some(rejection) => rejection,
-        None => process(&service, parts, body).await?,
+        None => match quirks::serve(&shared, &request) {
+            Some(response) => response,
+            None => process(&service, parts, body).await?,
+        },
     };
+    quirks::rewrite(&shared, &request, &mut response);
     match &fault.outcome {
         Outcome::Status { status, code, message, .. } => {
             let status = StatusCode::from_u16(*status).expect("a status is from 100 to 999");
@@ -111,10 +115,19 @@ pub(super) async fn respond(
         if !is_head {
             response.headers_mut().remove(header::CONTENT_LENGTH);
         }
-        return Ok(response.map(|_| ScriptedBody::whole(Bytes::new())));
+        let body = match response.extensions().get::<quirks::Chunked>() {
+            Some(_) => ScriptedBody::steps([]),
+            None => ScriptedBody::whole(Bytes::new()),
+        };
+        return Ok(response.map(|_| body));
     }
     let (mut parts, body) = response.into_parts();
-    let body = damaged(fault.outcome, body, &mut parts.headers);
+    let is_chunked = parts.extensions.get::<quirks::Chunked>().is_some();
+    let outcome = match fault.outcome {
+        Outcome::Unchanged if is_chunked => Outcome::Chunked { body: body.clone(), complete: true },
+        outcome => outcome,
+    };
+    let body = damaged(outcome, body, &mut parts.headers);
     Ok(Response::from_parts(parts, body))
 }
 

@@ -22,6 +22,7 @@
 //! | `auth`, `body` | signatures and keys; request bodies and their checksums |
 //! | `service` | the S3 operations, for the crate s3s |
 //! | `state`, `object`, `checksum`, `time` | what the store holds |
+//! | `quirks` | stores that serve objects in other ways than S3 |
 //! | `folding` | names that the store does not distinguish |
 
 // Each program that includes this module uses only a part of it.
@@ -41,6 +42,7 @@ mod faults;
 mod folding;
 mod http;
 mod object;
+mod quirks;
 mod region;
 mod request;
 mod response;
@@ -56,6 +58,7 @@ pub use self::{
     faults::{Fault, Hits},
     folding::{Folding, Folds, Listed},
     object::Object,
+    quirks::{Quirks, Ranges},
     region::WrongRegion,
     request::Request,
 };
@@ -300,6 +303,11 @@ impl Store {
     /// Makes the store fold names, or not.
     pub fn set_folding(&self, folding: Option<Folding>) {
         self.state().folding = folding;
+    }
+
+    /// Makes the store serve objects in another way than S3, or not.
+    pub fn set_quirks(&self, quirks: Option<Quirks>) {
+        self.state().quirks = quirks;
     }
 
     /// Sets whether an upload without a checksum gets a CRC64NVME. Default: true, like S3.

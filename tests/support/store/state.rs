@@ -14,6 +14,7 @@ use super::{
     faults::Faults,
     folding::Folding,
     object::Object,
+    quirks::Quirks,
     region::WrongRegion,
     request::Log,
     time::{shift, whole_seconds},
@@ -41,6 +42,7 @@ pub(super) struct State {
     /// Completions do not check the ETags of the parts.
     pub accepts_part_etags: bool,
     pub folding: Option<Folding>,
+    pub quirks: Option<Quirks>,
     /// Names that are listed although they are other spellings of an object.
     pub remembered: BTreeMap<String, Object>,
     pub uploads_created: u64,
@@ -134,6 +136,7 @@ impl State {
             ignores_completion_headers: false,
             accepts_part_etags: false,
             folding: None,
+            quirks: None,
             remembered: BTreeMap::new(),
             uploads_created: 0,
             log: Log::default(),
