@@ -17,7 +17,9 @@ use crate::{
     error::{Error, Result},
     local::{self, FoundMarker, Lock, Marker, RealNames, Root, Scan, ScanOptions, Snapshot},
     model::{count::Count, direction::Direction, file_mode::FileMode},
-    plan::{self, Candidate, Excluded, Incomplete, Plan, PlanScope, Transfer, rule::Policy},
+    plan::{
+        self, Archived, Candidate, Excluded, Incomplete, Plan, PlanScope, Transfer, rule::Policy,
+    },
     record::{Facts, Location, Record},
     remote::{self, Listing},
     report::{Event, Report, Stage},
@@ -118,10 +120,11 @@ impl Keeper {
     /// denied. Or the keeper was cancelled.
     pub fn plan(&self, direction: Direction, on_event: &mut dyn FnMut(Event)) -> Result<Plan> {
         let selector = Arc::new(Selector::new(&self.config.selection)?);
-        let BothSides { mut scan, listing, excluded, deletable } =
+        let BothSides { mut scan, mut listing, excluded, deletable } =
             self.look_at_both_sides(Some(direction), &selector, on_event)?;
         let snapshot = self.snapshot(direction, selector, &mut scan, &listing);
         let markers = mem::take(&mut scan.markers);
+        let archived = mem::take(&mut listing.archived);
         let record = self.load_record(on_event);
         let policy = Policy {
             now: SystemTime::now().into(),
@@ -159,9 +162,32 @@ impl Keeper {
         if !plan.undecided.is_empty() {
             self.compare_contents(&mut plan, &policy, on_event)?;
         }
+        self.skip_archived(&mut plan, archived, on_event)?;
         plan.skip_unrestored(&incomplete);
         plan.keep_planned();
         Ok(plan)
+    }
+
+    /// Skips the archived objects that a restore cannot download.
+    fn skip_archived(
+        &self,
+        plan: &mut Plan,
+        mut archived: Archived,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        let objects = plan.archived_objects(&archived);
+        if !objects.is_empty() {
+            let Config { bucket, transfer, .. } = &self.config;
+            let (client, workers, cancel) = (&self.client, transfer.workers, &self.cancel);
+            client.with_cancel_watchdog(|| {
+                let archived = &mut archived;
+                content::remove_readable(client, bucket, workers, archived, &objects, cancel)
+            })?;
+        }
+        if let Some(text) = plan.skip_archived(&archived) {
+            on_event(Event::Warning(&text));
+        }
+        Ok(())
     }
 
     /// Finds the names that the target does not distinguish.

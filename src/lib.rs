@@ -68,6 +68,7 @@ pub use config::{Config, TransferConfig};
 pub use error::{Cause, CredentialsError, Error, Refusal, Result};
 pub use keeper::Keeper;
 pub use model::{
+    archive_class::ArchiveClass,
     attribute::Attribute,
     bucket_url::{BucketUrl, InvalidBucketUrl},
     count::Count,

@@ -18,7 +18,10 @@ use crate::{
         paths::tree_order,
         skip::Skipped,
     },
-    plan::{Candidate, Excluded, Spellings, describe_spellings, merge::Merge},
+    plan::{
+        Archived, Candidate, Excluded, Spellings, describe_archived, describe_spellings,
+        merge::Merge,
+    },
     remote::Listing,
     report::{Event, Stage, exit},
     s3::{Client, Head, Version},
@@ -150,7 +153,8 @@ impl Verifier<'_> {
         let bytes = pairs.iter().map(|(file, _)| file.size).sum();
         on_event(Event::Stage(Stage::Comparing { entries: pairs.len() as u64, bytes }));
         let unproven = self.compare_by_etags(pairs, &mut result, on_event)?;
-        self.compare_by_requests(unproven, &mut result, on_event)?;
+        let unreadable = self.find_archived(listing.archived, &unproven)?;
+        self.compare_by_requests(unproven, &unreadable, &mut result, on_event)?;
         result.differences.sort_by(|a, b| tree_order(&a.0, &b.0));
         result.skipped.sort_by(|a, b| tree_order(&a.path, &b.path));
         Ok(result)
@@ -210,19 +214,39 @@ impl Verifier<'_> {
         Ok(unproven)
     }
 
-    /// Compares files with what the server returns for their objects one by one.
+    /// The archived objects that cannot be read, as far as they have to be.
+    fn find_archived(
+        &self,
+        mut archived: Archived,
+        unproven: &[(File, Object)],
+    ) -> Result<Archived> {
+        if !self.read_data || archived.is_empty() {
+            return Ok(Archived::new());
+        }
+        let objects: Vec<&Object> = unproven.iter().map(|(_, object)| object).collect();
+        let (workers, bucket) = (self.config.transfer.workers, &self.config.bucket);
+        let (client, cancel) = (self.client, self.cancel);
+        content::remove_readable(client, bucket, workers, &mut archived, &objects, cancel)?;
+        Ok(archived)
+    }
+
+    /// Compares files with what the server returns for their objects one by one. The archived objects
+    /// `unreadable` are not downloaded.
     fn compare_by_requests(
         &self,
         pairs: Vec<(File, Object)>,
+        unreadable: &Archived,
         result: &mut Verification,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<()> {
         let fatal: Cell<Option<Error>> = Cell::new(None);
         let has_failed = Cell::new(false);
         let compare = |(file, object): (File, Object)| {
-            let comparison = self.compare_by_request(&file, &object);
-            (file, comparison)
+            let is_archived = unreadable.contains_key(&object.path);
+            let comparison = self.compare_by_request(&file, &object, is_archived);
+            (file, comparison, is_archived)
         };
+        let mut archived = Count::default();
         let pairs =
             pairs.into_iter().take_while(|_| !self.cancel.is_cancelled() && !has_failed.get());
         let pairs = pairs.chain(iter::from_fn(|| {
@@ -232,28 +256,47 @@ impl Verifier<'_> {
         let workers = self.config.transfer.workers;
         self.client.start_phase(workers);
         let limit = || self.client.limit();
-        worker_pool::for_each(workers, &limit, pairs, &compare, |(file, comparison)| {
-            match comparison {
-                Ok(Comparison::Same) => result.same.add(file.size),
-                Ok(Comparison::Different) => {
-                    result.add_difference(&file.path, Difference::Content);
+        worker_pool::for_each(
+            workers,
+            &limit,
+            pairs,
+            &compare,
+            |(file, comparison, is_archived)| {
+                if is_archived && matches!(comparison, Ok(Comparison::Unknown)) {
+                    archived.add(file.size);
                 }
-                Ok(Comparison::Unknown) => result.add_difference(&file.path, Difference::Unknown),
-                Err(error) => {
-                    if let Err(error) = result.fail(error, on_event) {
-                        has_failed.set(true);
-                        fatal.set(fatal.take().or(Some(error)));
+                match comparison {
+                    Ok(Comparison::Same) => result.same.add(file.size),
+                    Ok(Comparison::Different) => {
+                        result.add_difference(&file.path, Difference::Content);
+                    }
+                    Ok(Comparison::Unknown) => {
+                        result.add_difference(&file.path, Difference::Unknown)
+                    }
+                    Err(error) => {
+                        if let Err(error) = result.fail(error, on_event) {
+                            has_failed.set(true);
+                            fatal.set(fatal.take().or(Some(error)));
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
         self.cancel.check()?;
+        if archived.entries > 0 {
+            on_event(Event::Warning(&describe_archived(archived)));
+        }
         fatal.take().map_or(Ok(()), Err)
     }
 
     /// Compares a file with the checksum that a HEAD returns. If that proves nothing and `read_data` is
     /// set, downloads the object.
-    fn compare_by_request(&self, file: &File, object: &Object) -> Result<Comparison> {
+    fn compare_by_request(
+        &self,
+        file: &File,
+        object: &Object,
+        is_archived: bool,
+    ) -> Result<Comparison> {
         let key = self.config.bucket.key(&object.path);
         let head = self.client.head(&key)?;
         let proof = Proof::of_head(&head);
@@ -276,7 +319,7 @@ impl Verifier<'_> {
                 _ => {}
             }
         }
-        if comparison != Comparison::Unknown || !self.read_data {
+        if comparison != Comparison::Unknown || !self.read_data || is_archived {
             return Ok(comparison);
         }
         let open = content::open(self.root, file)?;

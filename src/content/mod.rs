@@ -1,5 +1,6 @@
 //! Comparing the content of a local file with an ETag, a checksum or the object itself.
 
+mod archived;
 mod compare;
 mod evidence;
 mod identify;
@@ -11,6 +12,7 @@ mod sink;
 mod undecided;
 mod unreadable;
 
+pub(crate) use archived::remove_readable;
 pub(crate) use compare::{Comparison, check_unchanged, compare, compare_scanned, open};
 pub(crate) use evidence::Evidence;
 pub(crate) use identify::identify;

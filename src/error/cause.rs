@@ -3,7 +3,10 @@
 use std::{io, sync::Arc};
 
 use crate::{
-    error::{credentials::CredentialsError, refusal::Refusal, s3_code},
+    error::{
+        credentials::CredentialsError, explanation::describe_response, refusal::Refusal, s3_code,
+        server_message,
+    },
     model::escape::Escaped,
 };
 
@@ -24,7 +27,7 @@ pub enum Cause {
         status: u16,
         /// The S3 error code, such as `NoSuchKey`. Empty if the response did not contain one.
         code: String,
-        /// The server's own message.
+        /// The server's own message: on one line, shortened, and without secrets.
         message: String,
         /// The seconds to wait that the server asked for (`Retry-After`).
         retry_after: Option<u64>,
@@ -92,20 +95,6 @@ pub enum Cause {
     Interrupted,
 }
 
-/// Plain words for common S3 errors; the server's own words for the others.
-fn describe_response(status: u16, code: &str, message: &str) -> String {
-    if let Some(explanation) = s3_code::explanation(code) {
-        return format!("{explanation} ({code})");
-    }
-    let mut text = format!("the server responded with {status}");
-    for (separator, part) in [(" ", code), (": ", message)] {
-        if !part.is_empty() {
-            text += &format!("{separator}{}", Escaped(part));
-        }
-    }
-    text
-}
-
 /// The first few of the paths.
 fn list(paths: &[String]) -> String {
     let shown: Vec<String> = paths.iter().take(3).map(|path| Escaped(path).to_string()).collect();
@@ -130,6 +119,29 @@ impl Cause {
     /// The server or a proxy closed the connection in the middle of a request or response.
     pub(crate) fn closed_early() -> Cause {
         Cause::Network("the connection was closed too early".to_owned())
+    }
+
+    /// Shortens the server's own message, and removes `secrets` from it.
+    pub(crate) fn clean(mut self, secrets: &[&str]) -> Cause {
+        match &mut self {
+            Cause::S3 { message: text, code, .. } => {
+                *text = server_message::clean(text, secrets);
+                *code = server_message::clean(code, secrets);
+            }
+            Cause::Malformed(text) => *text = server_message::clean(text, secrets),
+            _ => {}
+        }
+        self
+    }
+
+    /// The code and the message of the error response that is the cause, also of a cause within this one.
+    pub(crate) fn response(&self) -> Option<(&str, &str)> {
+        match self {
+            Cause::S3 { code, message, .. } => Some((code, message)),
+            Cause::TooManyParts(cause) | Cause::NotReplaced { cause, .. } => cause.response(),
+            Cause::GaveUp { last, .. } => last.response(),
+            _ => None,
+        }
     }
 
     /// Whether every other operation would fail in the same way, so that the run must end.

@@ -16,8 +16,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Debug)]
 pub struct Error {
     action: &'static str,
-    subject: String,
+    subject: Box<str>,
     cause: Cause,
+    /// What else may be wrong, and what to do about it.
+    advice: Option<Box<str>>,
 }
 
 impl Error {
@@ -29,7 +31,10 @@ impl Error {
         match cause.into() {
             // An interruption concerns the whole run, whichever operation it ended.
             Cause::Interrupted => Error::interrupted(),
-            cause => Error { action, subject: subject.into(), cause },
+            cause => {
+                let subject = subject.into().into_boxed_str();
+                Error { action, subject, cause, advice: None }
+            }
         }
     }
 
@@ -38,7 +43,12 @@ impl Error {
     }
 
     pub(crate) fn interrupted() -> Error {
-        Error { action: "", subject: String::new(), cause: Cause::Interrupted }
+        Error { action: "", subject: Box::default(), cause: Cause::Interrupted, advice: None }
+    }
+
+    /// The same error with advice at the end of its message.
+    pub(crate) fn with_advice(self, advice: Option<String>) -> Error {
+        Error { advice: advice.map(String::into_boxed_str), ..self }
     }
 
     /// The same error with a path in place of the key that the request was for. An error that is not about
@@ -47,7 +57,7 @@ impl Error {
         if self.action.is_empty() || self.has_given_up() {
             return self;
         }
-        Error { subject: path.to_owned(), ..self }
+        Error { subject: path.into(), ..self }
     }
 
     /// The path, key or bucket that the action was about. Empty if there was none.
@@ -67,10 +77,13 @@ impl Error {
 
     /// The S3 error code, if the server sent one. Never empty.
     pub fn code(&self) -> Option<&str> {
-        match &self.cause {
-            Cause::S3 { code, .. } if !code.is_empty() => Some(code),
-            _ => None,
-        }
+        self.cause.response().map(|(code, _)| code).filter(|code| !code.is_empty())
+    }
+
+    /// The server's own message, if it sent one. Never empty. It may contain any characters: see
+    /// [`Escaped`].
+    pub fn server_message(&self) -> Option<&str> {
+        self.cause.response().map(|(_, message)| message).filter(|message| !message.is_empty())
     }
 
     /// Whether the run gave up on the server.
@@ -98,10 +111,11 @@ impl From<InvalidBucketUrl> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.action, self.subject.as_str()) {
-            ("", "") => write!(f, "{}", self.cause),
-            (action, subject) => write!(f, "{action} {}: {}", Escaped(subject), self.cause),
+        match (self.action, &*self.subject) {
+            ("", "") => write!(f, "{}", self.cause)?,
+            (action, subject) => write!(f, "{action} {}: {}", Escaped(subject), self.cause)?,
         }
+        self.advice.iter().try_for_each(|advice| write!(f, "; {}", Escaped(advice)))
     }
 }
 

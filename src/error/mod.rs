@@ -8,8 +8,10 @@ mod credentials;
 // The main type of this module has the name of the module.
 #[allow(clippy::module_inception)]
 mod error;
+pub(crate) mod explanation;
 mod refusal;
 pub(crate) mod s3_code;
+mod server_message;
 
 pub use cause::Cause;
 pub use credentials::CredentialsError;

@@ -4,6 +4,7 @@
 
 pub(crate) const ACCESS_DENIED: &str = "AccessDenied";
 pub(crate) const AUTHORIZATION_HEADER_MALFORMED: &str = "AuthorizationHeaderMalformed";
+pub(crate) const INVALID_OBJECT_STATE: &str = "InvalidObjectState";
 pub(crate) const NO_SUCH_KEY: &str = "NoSuchKey";
 pub(crate) const NO_SUCH_UPLOAD: &str = "NoSuchUpload";
 pub(crate) const PERMANENT_REDIRECT: &str = "PermanentRedirect";
@@ -126,19 +127,4 @@ pub(crate) fn of_status(status: u16) -> &'static str {
         503 => SLOW_DOWN,
         _ => "",
     }
-}
-
-/// Plain words for the codes that users meet most often. `None` for all others.
-pub(crate) fn explanation(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "NoSuchBucket" => "the bucket does not exist",
-        "InvalidAccessKeyId" => "the server does not know this access key",
-        "SignatureDoesNotMatch" => "the server rejects the signature: the secret key is wrong",
-        ACCESS_DENIED => "permission denied",
-        "ExpiredToken" => "the credentials have expired",
-        "RequestTimeTooSkewed" => "this machine's clock is too far from the server's",
-        NO_SUCH_KEY => "the object does not exist (any more)",
-        _ if is_full(0, code) => "the store is full, or a quota is used up",
-        _ => return None,
-    })
 }

@@ -3,6 +3,7 @@
 //! These files import nothing from the rest of the crate, and no file here does input or output.
 
 pub(crate) mod access_point;
+pub(crate) mod archive_class;
 pub(crate) mod attribute;
 pub(crate) mod bucket_url;
 pub(crate) mod count;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{escape::Escaped, paths::InvalidName};
+use crate::model::{archive_class::ArchiveClass, escape::Escaped, paths::InvalidName};
 
 /// An entry that is neither transferred nor deleted, and why. Every report names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub enum SkipReason {
     SkippedInTheWay(String),
     /// A restore that has not finished may still have to write the file: this marker lists it.
     IncompleteRestore(String),
+    /// The object is archived, and a restore cannot read it.
+    Archived(ArchiveClass),
 }
 
 impl SkipReason {
@@ -101,6 +103,7 @@ impl fmt::Display for SkipReason {
             SkipReason::SkippedInTheWay(path) => {
                 write!(f, "{}, which was skipped, is in the way", Escaped(path))
             }
+            SkipReason::Archived(class) => write!(f, "the object is archived ({class})"),
             SkipReason::IncompleteRestore(marker) => {
                 write!(f, "an unfinished restore still has to write it ({})", Escaped(marker))
             }

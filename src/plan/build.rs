@@ -51,6 +51,7 @@ pub(crate) fn build(
         skipped: Vec::new(),
         excluded: Excluded::default(),
         kept: Count::default(),
+        archived: Count::default(),
         leftovers: scan.leftovers,
         unfinished: Vec::new(),
         markers: Vec::new(),
@@ -313,7 +314,8 @@ mod tests {
             self.dirs.sort_by(|a, b| tree_order(a, b));
             let dirs = self.dirs.iter().map(|dir| Box::from(*dir)).collect();
             let scan = Scan { files: self.files, dirs, skipped: self.local, ..Scan::default() };
-            let listing = Listing { objects: self.objects, skipped: self.remote };
+            let listing =
+                Listing { objects: self.objects, skipped: self.remote, ..Listing::default() };
             let mut plan = build(direction, scan, listing, Record::empty(), &POLICY);
             // The contents are the same wherever they are compared.
             plan.decide_undecided(|pairs| Ok(vec![None; pairs.len()])).unwrap();
@@ -389,7 +391,8 @@ mod tests {
                 skipped: vec![Skipped { path: path.clone(), reason: SkipReason::Vanished }],
                 ..Scan::default()
             };
-            let listing = || Listing { objects: objects.clone(), skipped: Vec::new() };
+            let listing =
+                || Listing { objects: objects.clone(), skipped: Vec::new(), ..Listing::default() };
             let plan = build(Direction::Backup, scan(), listing(), Record::empty(), &POLICY);
             let deletions = plan.deletions.iter().map(|deletion| &*deletion.path);
             let deletions: Vec<&str> = deletions.filter(|path| *path != "known").collect();
@@ -454,7 +457,7 @@ mod tests {
                 let files = vec![self::file(file, 1, 10 * S)];
                 let scan = Scan { files, ..Scan::default() };
                 let objects = vec![self::object(object, 1, 500), self::object("zz", 1, 500)];
-                let listing = Listing { objects, skipped: Vec::new() };
+                let listing = Listing { objects, skipped: Vec::new(), ..Listing::default() };
                 let mut plan = build(Direction::Backup, scan, listing, Record::empty(), &POLICY);
                 plan.join_spellings(&[is_same], &POLICY);
                 let deletions: Vec<String> =
@@ -472,7 +475,8 @@ mod tests {
         let plan = |direction, files: &[&str], objects: &[&str], is_same: &[bool]| {
             let both = sides(files, objects);
             let scan = Scan { files: both.files, ..Scan::default() };
-            let listing = Listing { objects: both.objects, skipped: Vec::new() };
+            let listing =
+                Listing { objects: both.objects, skipped: Vec::new(), ..Listing::default() };
             let mut plan = build(direction, scan, listing, Record::empty(), &POLICY);
             assert_eq!(plan.spellings.candidates.len(), is_same.len());
             plan.join_spellings(is_same, &POLICY);

@@ -127,7 +127,7 @@ mod tests {
                 etag: ETag::None,
             };
             let objects = (0..deletions).map(object).collect();
-            let listing = Listing { objects, skipped: Vec::new() };
+            let listing = Listing { objects, skipped: Vec::new(), ..Listing::default() };
             let mut plan =
                 build(Direction::Backup, Scan::default(), listing, Record::empty(), &POLICY);
             (plan.source_entries, plan.target_entries) = (source, target);
@@ -164,7 +164,8 @@ mod tests {
             path: path.to_owned(),
             reason: SkipReason::Name(InvalidName::TooLong),
         };
-        let listing = Listing { objects: Vec::new(), skipped: vec![long("d")] };
+        let listing =
+            Listing { objects: Vec::new(), skipped: vec![long("d")], ..Listing::default() };
         let scan = Scan { skipped: vec![long("b"), long("c")], ..Scan::default() };
         let plan = build(Direction::Backup, scan, listing, Record::empty(), &POLICY);
         let refusal = check(&plan, &Guards::default());

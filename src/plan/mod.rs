@@ -5,6 +5,7 @@
 //! [`content`](crate::content) compares their contents later.
 
 mod actions;
+mod archived;
 mod build;
 mod doubt;
 mod emptied;
@@ -29,6 +30,7 @@ mod unreadable;
 mod withheld;
 
 pub use actions::{Deletion, Transfer, Withheld, WithheldReason};
+pub(crate) use archived::{Archived, describe_archived};
 pub(crate) use build::build;
 pub use excluded::Excluded;
 pub use guards::{Guards, MaxDelete};

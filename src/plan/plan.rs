@@ -64,6 +64,8 @@ pub struct Plan {
     pub excluded: Excluded,
     /// The entries that are the same on both sides.
     pub kept: Count,
+    /// The objects that a restore skips because they are archived. They are among `skipped`.
+    pub archived: Count,
     /// Temporary files that earlier restores left behind. A restore removes them. A backup neither
     /// stores nor removes them.
     pub leftovers: Vec<String>,

@@ -2,6 +2,7 @@
 
 use crate::{
     model::{
+        archive_class::ArchiveClass,
         entry::Object,
         paths,
         skip::{SkipReason, Skipped},
@@ -11,7 +12,8 @@ use crate::{
 
 /// A key in a listing.
 pub(super) enum ListedEntry {
-    Object(Object),
+    /// An object, and its storage class if it cannot be read.
+    Object(Object, Option<ArchiveClass>),
     /// A key that cannot be a file: its path, and how it is reported.
     Skipped(Box<[u8]>, Skipped),
     /// A zero-byte `name/`, the directory marker of other tools. It is ignored.
@@ -21,7 +23,7 @@ pub(super) enum ListedEntry {
 impl ListedEntry {
     /// Converts an entry of the response. `None` if its key does not start with `prefix`.
     pub(super) fn new(listed: Listed, prefix: &str) -> Option<ListedEntry> {
-        let Listed { key, size, modified, etag } = listed;
+        let Listed { key, size, modified, etag, archived } = listed;
         let key = match key {
             Ok(key) => key,
             Err(bytes) => {
@@ -41,21 +43,23 @@ impl ListedEntry {
                 let skipped = Skipped { path: path.to_owned(), reason };
                 ListedEntry::Skipped(path.as_bytes().into(), skipped)
             }
-            Ok(()) => ListedEntry::Object(Object { path: path.into(), size, modified, etag }),
+            Ok(()) => {
+                ListedEntry::Object(Object { path: path.into(), size, modified, etag }, archived)
+            }
         })
     }
 
     /// The key without the prefix of the run.
     pub(super) fn path(&self) -> &[u8] {
         match self {
-            ListedEntry::Object(object) => object.path.as_bytes(),
+            ListedEntry::Object(object, _) => object.path.as_bytes(),
             ListedEntry::Skipped(path, _) | ListedEntry::Marker(path) => path,
         }
     }
 
     pub(super) fn object(&self) -> Option<&Object> {
         match self {
-            ListedEntry::Object(object) => Some(object),
+            ListedEntry::Object(object, _) => Some(object),
             ListedEntry::Skipped(..) | ListedEntry::Marker(_) => None,
         }
     }

@@ -11,12 +11,17 @@
 //! of the store is known or a lost key does no harm, and [`prefixes`](crate::remote::prefixes)
 //! otherwise.
 
-use std::{collections::HashSet, sync::OnceLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::OnceLock,
+};
 
 use crate::{
     error::{Cause, Error, Result},
     local::Scan,
-    model::{bucket_url::BucketUrl, entry::Object, paths, skip::Skipped},
+    model::{
+        archive_class::ArchiveClass, bucket_url::BucketUrl, entry::Object, paths, skip::Skipped,
+    },
     remote::{
         entry::ListedEntry,
         pages::{MAX_IN_FLIGHT, Page, PageRequest, Pages},
@@ -35,6 +40,8 @@ pub struct Listing {
     /// The keys that cannot be files. Each protects everything at and below its path on the other
     /// side.
     pub skipped: Vec<Skipped>,
+    /// The paths and storage classes of the objects that cannot be read.
+    pub archived: HashMap<Box<str>, ArchiveClass>,
 }
 
 /// Lists the objects of `bucket` with one request per 1,000 objects, and a few more where that
@@ -63,7 +70,10 @@ pub(crate) fn list(
     listing.objects.reserve_exact(pages.received.iter().map(Vec::len).sum());
     for entry in pages.received.into_iter().flatten() {
         match entry {
-            ListedEntry::Object(object) => listing.objects.push(object),
+            ListedEntry::Object(object, archived) => {
+                listing.archived.extend(archived.map(|class| (object.path.clone(), class)));
+                listing.objects.push(object);
+            }
             ListedEntry::Skipped(_, skipped) => listing.skipped.push(skipped),
             ListedEntry::Marker(_) => {}
         }
@@ -149,12 +159,15 @@ mod tests {
             let requests = requests.fetch_add(1, Ordering::Relaxed);
             assert!(requests < 100, "the listing does not end");
             let object = |path: &str| {
-                ListedEntry::Object(Object {
-                    path: path.into(),
-                    size: 1,
-                    modified: Timestamp::from_secs(0),
-                    etag: ETag::None,
-                })
+                ListedEntry::Object(
+                    Object {
+                        path: path.into(),
+                        size: 1,
+                        modified: Timestamp::from_secs(0),
+                        etag: ETag::None,
+                    },
+                    None,
+                )
             };
             let marker = ListedEntry::Marker(b"".as_slice().into());
             let entries = vec![marker, object("a"), object("b")];

@@ -142,7 +142,10 @@ impl SimulatedStore {
         }
         let entries = names.into_iter().filter_map(|name| {
             let (key, modified) = (Ok(name.to_owned()), Timestamp::from_secs(0));
-            ListedEntry::new(Listed { key, size: size_of(name), modified, etag: ETag::None }, "")
+            ListedEntry::new(
+                Listed { key, size: size_of(name), modified, etag: ETag::None, archived: None },
+                "",
+            )
         });
         let next = next.map(NextPage::Token);
         Ok(Page { entries: entries.collect(), dirs: Some(dirs), next })

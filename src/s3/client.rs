@@ -19,6 +19,7 @@ use url::{Position, Url};
 use crate::{
     cancel::Cancel,
     error::{Cause, Error, Result, s3_code},
+    model::escape::Escaped,
     s3::{
         access::Access,
         address::Address,
@@ -49,7 +50,7 @@ const MAX_STALE_TIME: Duration = Duration::from_secs(5);
 /// A client for one bucket. It serves all runs of a keeper, and their worker threads share it.
 pub(crate) struct Client {
     pub(super) bucket: String,
-    access: Access,
+    pub(super) access: Access,
     http: HttpClient,
     provider: Provider,
     signer: Signer,
@@ -265,9 +266,11 @@ impl Client {
         Error::new("reach", format!("s3://{}", self.bucket), cause)
     }
 
-    /// Adds the name of the server to a network error.
-    fn with_server(&self, cause: Cause) -> Cause {
-        let Cause::Network(why) = cause else { return cause };
+    /// Adds the name of the server to a network error. Removes secrets from the server's own words.
+    pub(super) fn with_server(&self, cause: Cause) -> Cause {
+        let Cause::Network(why) = cause else {
+            return cause.clean(&secrets(self.provider.last_used().as_deref()));
+        };
         let address = self.address();
         let server = address.server();
         let through = if self.http.uses_proxy(server) { " through the proxy" } else { "" };
@@ -301,21 +304,27 @@ impl Client {
     /// If the bucket is in another region, the request is sent again there, once. If the server
     /// reports expired credentials and there are new ones, it is sent again with these, once.
     pub(super) fn send(&self, request: &S3Request) -> Result<Response, Cause> {
-        let (mut followed_region, mut renewed_credentials) = (false, false);
+        let (mut learned_region, mut renewed_credentials) = (None::<LearnedRegion>, false);
         loop {
             let address = self.address();
             let credentials = self.provider.get(self.now())?;
-            let response = self.send_once(request, &address, credentials.as_ref())?;
+            let sent = self.send_once(request, &address, credentials.as_ref());
+            let response = match (sent, &learned_region) {
+                (Err(cause), Some(learned)) => return Err(self.forget_region(learned, cause)),
+                (sent, _) => sent?,
+            };
             if response.is_success() {
                 return Ok(response);
             }
-            let ErrorResponse { cause, region } = ErrorResponse::read(response);
+            let ErrorResponse { cause, region } =
+                ErrorResponse::read(response, request.is_conditional());
+            let cause = cause.clean(&secrets(credentials.as_deref()));
             if let Some(region) = region
                 && !address.is_in_region(&region)
-                && !followed_region
+                && learned_region.is_none()
+                && let Some(learned) = self.follow_to_region(&region, &address)
             {
-                self.follow_to_region(&region)?;
-                followed_region = true;
+                learned_region = Some(learned);
                 continue;
             }
             if let (Cause::S3 { code, .. }, Some(credentials)) = (&cause, &credentials)
@@ -326,7 +335,10 @@ impl Client {
                 renewed_credentials = true;
                 continue;
             }
-            return Err(cause);
+            return Err(match learned_region {
+                Some(learned) => self.forget_region(&learned, cause),
+                None => cause,
+            });
         }
     }
 
@@ -418,15 +430,50 @@ impl Client {
         Now { time: self.clock.signing_time(), is_certain: self.clock.is_known() }
     }
 
-    fn address(&self) -> Arc<Address> {
+    pub(super) fn address(&self) -> Arc<Address> {
         Arc::clone(&self.address.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn follow_to_region(&self, region: &str) -> Result<(), Cause> {
-        let address = Address::new(&self.bucket, region, &self.access)?;
-        *self.address.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(address);
-        Ok(())
+    /// Sends further requests to the region that the server names, if that can be one.
+    fn follow_to_region(&self, region: &str, before: &Arc<Address>) -> Option<LearnedRegion> {
+        let learned = Arc::new(Address::new(&self.bucket, region, &self.access).ok()?);
+        *self.address.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&learned);
+        let (before, region) = (Arc::clone(before), region.to_owned());
+        Some(LearnedRegion { region, before, learned })
     }
+
+    /// Forgets a region, because the request has failed there, too.
+    fn forget_region(&self, learned: &LearnedRegion, cause: Cause) -> Cause {
+        let mut address = self.address.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&address, &learned.learned) {
+            *address = Arc::clone(&learned.before);
+        }
+        match cause {
+            Cause::Network(why) => {
+                let (region, server) = (Escaped(&learned.region), learned.learned.server());
+                Cause::Network(format!("{server}, in the region {region} that it names: {why}"))
+            }
+            cause => cause,
+        }
+    }
+}
+
+/// A region that the server named when it refused a request.
+struct LearnedRegion {
+    region: String,
+    /// The address that was used before.
+    before: Arc<Address>,
+    /// The address in the region.
+    learned: Arc<Address>,
+}
+
+/// What must not appear in a message.
+fn secrets(credentials: Option<&Credentials>) -> Vec<&str> {
+    let Some(credentials) = credentials else { return Vec::new() };
+    [Some(&*credentials.secret_key), credentials.session_token.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The headers of a request before it is signed.

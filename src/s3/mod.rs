@@ -7,6 +7,7 @@ mod access;
 mod account_headers;
 mod address;
 mod aws_hosts;
+mod bucket_in_endpoint;
 mod checksum;
 mod client;
 mod clock;

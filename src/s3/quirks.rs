@@ -18,6 +18,8 @@ pub(crate) struct Quirks {
     pub lists_version_2: Flag,
     /// ListObjectsV2 is refused or ignored; ListObjects works.
     pub lists_version_1: Flag,
+    /// Listings with the state of archived objects are refused.
+    pub refuses_restore_status: Flag,
     /// Uploads with a checksum header are refused.
     pub refuses_checksums: Flag,
     /// Uploads whose content is not signed are refused.
@@ -59,6 +61,7 @@ impl Quirks {
             key_encoding: AtomicU8::new(0),
             lists_version_2: Flag::default(),
             lists_version_1: Flag::default(),
+            refuses_restore_status: Flag::default(),
             refuses_checksums: Flag::default(),
             requires_signed_content: Flag::default(),
             accepted_object: Flag::default(),

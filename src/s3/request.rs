@@ -46,6 +46,11 @@ impl<'a> S3Request<'a> {
         S3Request { query, ..self }
     }
 
+    /// Whether the request is only for a certain version of the object.
+    pub(crate) fn is_conditional(&self) -> bool {
+        self.headers.iter().any(|(name, _)| *name == "if-match")
+    }
+
     /// Adds a payload without a checksum.
     pub(crate) fn payload(self, payload: Payload<'a>) -> S3Request<'a> {
         S3Request { payload: Some(payload), ..self }

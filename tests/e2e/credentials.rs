@@ -264,7 +264,9 @@ fn keys_that_nobody_renews_fail_with_the_message_of_the_server() {
     world.store().fault(Fault::on("PutObject").status(400, "ExpiredToken"));
     let run = backup_without_keys(&world, &[]);
     assert_eq!(run.code, 1, "{run:?}");
-    run.assert_says("the credentials have expired (ExpiredToken)");
+    run.assert_says(
+        "the credentials have expired; get new ones (ExpiredToken): The test has injected this error",
+    );
     // No request is sent again with the same keys.
     let mut keys: Vec<_> =
         world.store().requests_of("PutObject").into_iter().map(|request| request.key).collect();

@@ -161,7 +161,7 @@ fn restore_lists_prefixes_in_parallel_in_any_order() {
 }
 
 /// Starts a proxy that connects every CONNECT request to the same server, and returns its URL.
-fn proxy_to(server: String) -> String {
+pub fn proxy_to(server: String) -> String {
     let forward = |mut from: TcpStream, mut to: TcpStream| {
         let _ = io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Write);

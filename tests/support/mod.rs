@@ -1,13 +1,17 @@
 //! The fixture of the end-to-end tests: a bucket, a directory, and a runner of the command.
 //!
 //! The server runs in process. If `S3KEEP_TEST_ENDPOINT` is set, the tests of `any_server` use that
-//! server instead, each with a new bucket.
+//! server instead, each with a new bucket. They need its keys in `S3KEEP_TEST_ACCESS_KEY` and
+//! `S3KEEP_TEST_SECRET_KEY`; its region, if it is not us-east-1, in `S3KEEP_TEST_REGION`; and in
+//! `S3KEEP_TEST_LIMITS` what it cannot do: see [`Limit`].
 
 #![allow(dead_code)]
 
 mod command;
 pub mod connection_limit;
 mod files;
+mod limits;
+mod new_bucket;
 pub mod proxy;
 pub mod store;
 pub mod tls_front;
@@ -17,12 +21,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use s3::{Bucket, BucketConfiguration, Region, creds::Credentials};
+use s3::{Bucket, Region, creds::Credentials};
 use store::Store;
 use tempfile::TempDir;
 
 pub use command::{Run, run};
 pub use files::{files, is_marker, markers, noise, set_age, write};
+pub use limits::Limit;
 
 /// A bucket, a temporary home directory, and the command with access to both.
 pub struct World {
@@ -31,6 +36,7 @@ pub struct World {
     endpoint: String,
     access_key: String,
     secret_key: String,
+    region: String,
     store: Option<Store>,
 }
 
@@ -48,15 +54,13 @@ impl World {
             endpoint,
             access_key: var("S3KEEP_TEST_ACCESS_KEY"),
             secret_key: var("S3KEEP_TEST_SECRET_KEY"),
+            region: Some(var("S3KEEP_TEST_REGION"))
+                .filter(|region| !region.is_empty())
+                .unwrap_or_else(|| store::REGION.to_owned()),
             store: None,
         };
-        let response = Bucket::create_with_path_style(
-            &world.bucket,
-            world.region(),
-            world.credentials(),
-            BucketConfiguration::default(),
-        );
-        assert!(response.unwrap().success(), "the server did not create the bucket");
+        let World { endpoint, bucket, region, .. } = &world;
+        new_bucket::create(endpoint, bucket, region, &world.credentials());
         world
     }
 
@@ -73,11 +77,17 @@ impl World {
             endpoint: store.endpoint(),
             access_key: store::ACCESS_KEY.to_owned(),
             secret_key: store::SECRET_KEY.to_owned(),
+            region: store::REGION.to_owned(),
             store: Some(store),
         }
     }
 
     // The bucket
+
+    /// Whether the server has this limit. The in-process server has none.
+    pub fn has_limit(&self, limit: Limit) -> bool {
+        self.store.is_none() && Limit::of_environment().contains(&limit)
+    }
 
     /// The in-process server.
     pub fn store(&self) -> &Store {
@@ -89,7 +99,7 @@ impl World {
     }
 
     fn region(&self) -> Region {
-        Region::Custom { region: "us-east-1".to_owned(), endpoint: self.endpoint.clone() }
+        Region::Custom { region: self.region.clone(), endpoint: self.endpoint.clone() }
     }
 
     fn credentials(&self) -> Credentials {
@@ -144,6 +154,9 @@ impl World {
             .env("AWS_ENDPOINT_URL_S3", &self.endpoint)
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .stdin(Stdio::null());
+        if self.store.is_none() {
+            command.env("AWS_REGION", &self.region);
+        }
         command
     }
 

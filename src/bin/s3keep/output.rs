@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use s3keep::{
-    Cleanup, Direction, Error, Escaped, Event, Excluded, Keeper, Plan, Report, Skipped, Stage,
-    UnfinishedRestore, UnpreservedAttribute, Verification, Withheld, WithheldReason,
+    Cleanup, Count, Direction, Error, Escaped, Event, Excluded, Keeper, Plan, Report, Skipped,
+    Stage, UnfinishedRestore, UnpreservedAttribute, Verification, Withheld, WithheldReason,
 };
 use serde_json::json;
 
@@ -138,6 +138,10 @@ impl Printer {
         if !plan.withheld.is_empty() {
             text += &format!("; {} deletions withheld", plan.withheld.len());
         }
+        if plan.archived.entries > 0 {
+            let Count { entries, bytes } = plan.archived;
+            text += &format!("; {entries} of the skipped are archived ({})", ByteSize(bytes));
+        }
         if in_doubt.entries > 0 {
             text += &format!(
                 "; {} of these in doubt ({}): the contents could not be compared",
@@ -152,7 +156,7 @@ impl Printer {
             "type": "plan", "direction": direction(plan.direction), "transfer": transferred,
             "delete": plan.deletions.len(), "unchanged": plan.kept, "skipped": plan.skipped.len(),
             "excluded": plan.excluded,
-            "withheld": plan.withheld.len(),
+            "withheld": plan.withheld.len(), "archived": plan.archived,
             "doubt": in_doubt, "new_files": new_files,
             "new_file_mode": new_file_mode.map(|mode| mode.to_string()),
         }));
@@ -268,9 +272,13 @@ impl Printer {
 
     fn failure(&mut self, error: &Error) {
         if self.output.json {
+            // The server is free to send control characters.
+            let escaped = |text: Option<&str>| text.map(|text| Escaped(text).to_string());
             self.line("", || {
                 json!({
                     "type": "failure", "subject": error.subject(), "message": error.to_string(),
+                    "code": escaped(error.code()),
+                    "server_message": escaped(error.server_message()),
                 })
             });
         }

@@ -97,6 +97,16 @@ impl Provider {
         }
     }
 
+    /// The credentials that requests were last signed with, to keep them out of messages.
+    pub(crate) fn last_used(&self) -> Option<Arc<Credentials>> {
+        match &self.source {
+            Source::Unsigned => None,
+            Source::Static(keys) => Some(Arc::clone(keys)),
+            Source::File(keys, _) => Some(self.cached().unwrap_or_else(|| Arc::clone(keys))),
+            Source::Loader(_) => self.cached(),
+        }
+    }
+
     /// The credentials to sign a request with at `now`. `None` if requests are not signed.
     ///
     /// To be called for every request: this is cheap unless the credentials expire soon. Then one

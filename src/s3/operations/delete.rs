@@ -101,7 +101,9 @@ impl Client {
                         continue;
                     }
                     Some(Err(cause)) if cause.is_s3(NO_SUCH_KEY) => Ok(()),
-                    Some(other) => other.map_err(|cause| Error::new("delete", *key, cause)),
+                    Some(other) => {
+                        other.map_err(|cause| Error::new("delete", *key, self.with_server(cause)))
+                    }
                 };
                 outcomes.insert(key, outcome);
             }

@@ -6,10 +6,14 @@
 use crate::{
     error::{Cause, Result},
     s3::{
+        bucket_in_endpoint,
         client::Client,
         quirks::KeyEncoding,
         request::S3Request,
-        responses::listing::{ListPage, NextPage, RawPage},
+        responses::{
+            error::check_success,
+            listing::{ListPage, NextPage, RawPage},
+        },
     },
 };
 
@@ -36,10 +40,14 @@ enum Version {
 impl Client {
     /// Lists one page of the objects under `prefix`.
     pub(crate) fn list_page(&self, prefix: &str, from: &ListFrom) -> Result<ListPage> {
-        self.retry("list", format!("s3://{}/{prefix}", self.bucket), || {
+        let page = self.retry("list", format!("s3://{}/{prefix}", self.bucket), || {
             let (page, version) = self.list_version(prefix, from)?;
             let encoding = self.encoding_of(&page, prefix, from, version);
             page.decode(encoding, matches!(from, ListFrom::Next(NextPage::LastKey { .. })))
+        });
+        page.map_err(|error| {
+            let advice = bucket_in_endpoint::advice(&self.access, &self.bucket, error.cause());
+            error.with_advice(advice)
         })
     }
 
@@ -113,7 +121,10 @@ impl Client {
                 query.push(("prefix", prefix));
             }
         }
-        RawPage::parse(&self.send(&S3Request::new("GET", None).query(&query))?.xml()?)
+        let mut request = S3Request::new("GET", None).query(&query);
+        let xml = self.send_for_restore_status(&mut request)?.xml()?;
+        // Some servers send an error with the status 200.
+        RawPage::parse(&xml).map_err(|cause| check_success(&xml).err().unwrap_or(cause))
     }
 
     /// How the keys of a page are encoded.

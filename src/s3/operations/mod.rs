@@ -1,6 +1,7 @@
 //! The operations of S3 that s3keep needs: one method of the [`Client`](crate::s3::client::Client)
 //! each.
 
+mod archived;
 mod complete;
 mod content;
 mod content_range;

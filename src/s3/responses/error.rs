@@ -18,6 +18,17 @@ pub(crate) fn parse_error(xml: &str) -> Option<ErrorBody> {
     quick_xml::de::from_str(xml).ok()
 }
 
+/// Parses an error that is in another element, as some servers send it. Not for responses that succeeded:
+/// those to DeleteObjects have an error for each key.
+pub(crate) fn parse_nested_error(xml: &str) -> Option<ErrorBody> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Nested {
+        error: ErrorBody,
+    }
+    quick_xml::de::from_str(xml).ok().map(|body: Nested| body.error)
+}
+
 /// The region that an error body names as the right one.
 pub(crate) fn parse_region(xml: &str) -> Option<String> {
     #[derive(Deserialize)]
@@ -47,5 +58,15 @@ mod tests {
     fn error_without_a_message_is_parsed() {
         let expected = ErrorBody { code: "A".to_owned(), message: String::new() };
         assert_eq!(parse_error("<Error><Code>A</Code></Error>"), Some(expected));
+    }
+
+    #[test]
+    fn error_in_another_element_is_parsed() {
+        let xml = "<ErrorResponse><Error><Type>x</Type><Code>A</Code><Message>b</Message></Error>\
+                   <RequestId>1</RequestId></ErrorResponse>";
+        let expected = ErrorBody { code: "A".to_owned(), message: "b".to_owned() };
+        assert_eq!(parse_nested_error(xml), Some(expected));
+        assert_eq!(parse_nested_error("<Error><Code>A</Code></Error>"), None);
+        assert!(check_success(xml).is_ok());
     }
 }

@@ -19,7 +19,7 @@
 
 use crate::{
     error::Cause,
-    model::{etag::ETag, time::Timestamp},
+    model::{archive_class::ArchiveClass, etag::ETag, time::Timestamp},
     s3::{
         quirks::KeyEncoding,
         responses::{time::parse_time, url_encoding::decode},
@@ -56,6 +56,8 @@ pub(crate) struct Listed {
     pub size: u64,
     pub modified: Timestamp,
     pub etag: ETag,
+    /// The storage class of an object that cannot be read.
+    pub archived: Option<ArchiveClass>,
 }
 
 /// The children of a `Contents` element that were read so far.
@@ -65,15 +67,43 @@ struct Contents {
     size: Option<u64>,
     modified: Option<Timestamp>,
     etag: Option<ETag>,
+    class: Option<ArchiveClass>,
+    /// The state of an archived object: is it being retrieved, and until when can it be read?
+    is_in_progress: bool,
+    has_expiry_date: bool,
+}
+
+impl Contents {
+    /// The object. `None` if a child is missing that every object has.
+    fn complete(self) -> Option<RawObject> {
+        Some(RawObject {
+            key: self.key?,
+            size: self.size?,
+            modified: self.modified?,
+            etag: self.etag.unwrap_or(ETag::None),
+            // The class of an object that cannot be read.
+            archived: self.class.filter(|_| self.is_in_progress || !self.has_expiry_date),
+        })
+    }
 }
 
 /// The most keys of a page that does not name a limit.
 const MAX_KEYS: usize = 1_000;
 
+/// A listed object whose key is still as the server sent it.
+#[derive(Debug)]
+struct RawObject {
+    key: String,
+    size: u64,
+    modified: Timestamp,
+    etag: ETag,
+    archived: Option<ArchiveClass>,
+}
+
 /// A page whose keys are still as the server sent them.
 #[derive(Debug, Default)]
 pub(crate) struct RawPage {
-    objects: Vec<(String, u64, Timestamp, ETag)>,
+    objects: Vec<RawObject>,
     prefixes: Vec<String>,
     /// The value of `EncodingType`: whether the keys are encoded.
     is_encoded: Option<bool>,
@@ -103,17 +133,24 @@ impl RawPage {
                     set_once(&mut object.modified, parsed(parse_time(text), path)?.whole_second())
                 }
                 "/Contents/ETag" => set_once(&mut object.etag, ETag::parse(text)),
-                "/Contents" => match std::mem::take(&mut object) {
-                    Contents {
-                        key: Some(key),
-                        size: Some(size),
-                        modified: Some(modified),
-                        etag,
-                    } => {
-                        page.objects.push((key, size, modified, etag.unwrap_or(ETag::None)));
+                "/Contents/StorageClass" => {
+                    object.class = ArchiveClass::parse(text);
+                    Ok(())
+                }
+                "/Contents/RestoreStatus/IsRestoreInProgress" => {
+                    object.is_in_progress = text.trim().eq_ignore_ascii_case("true");
+                    Ok(())
+                }
+                "/Contents/RestoreStatus/RestoreExpiryDate" => {
+                    object.has_expiry_date = !text.trim().is_empty();
+                    Ok(())
+                }
+                "/Contents" => match std::mem::take(&mut object).complete() {
+                    Some(object) => {
+                        page.objects.push(object);
                         Ok(())
                     }
-                    _ => Err(malformed("an object without Key, Size or LastModified")),
+                    None => Err(malformed("an object without Key, Size or LastModified")),
                 },
                 "/CommonPrefixes/Prefix" => {
                     page.prefixes.push(text.to_owned());
@@ -190,7 +227,7 @@ impl RawPage {
     }
 
     fn raw_keys(&self) -> impl Iterator<Item = &str> {
-        let keys = self.objects.iter().map(|(key, ..)| key.as_str());
+        let keys = self.objects.iter().map(|object| object.key.as_str());
         keys.chain(self.prefixes.iter().map(String::as_str))
     }
 
@@ -199,11 +236,12 @@ impl RawPage {
         let plain = |key: String| decode(key, encoding);
         let is_version_1 = self.is_version_1();
         let RawPage { objects, prefixes, is_truncated, token, next_marker, max_keys, .. } = self;
-        let objects = objects.into_iter().map(|(key, size, modified, etag)| Listed {
-            key: plain(key),
-            size,
-            modified,
-            etag,
+        let objects = objects.into_iter().map(|object| Listed {
+            key: plain(object.key),
+            size: object.size,
+            modified: object.modified,
+            etag: object.etag,
+            archived: object.archived,
         });
         let objects: Vec<Listed> = objects.collect();
         let prefixes: Vec<_> = prefixes.into_iter().map(plain).collect();
@@ -335,6 +373,36 @@ mod tests {
         assert_eq!(plain.objects[0].key.as_deref(), Ok("a+b%2B"));
         assert_eq!(plain.next, None);
         assert_eq!(plain.prefixes, []);
+    }
+
+    #[test]
+    fn archived_object_is_one_that_was_not_retrieved() {
+        let status = |in_progress: &str, more: &str| {
+            format!(
+                "<RestoreStatus><IsRestoreInProgress>{in_progress}</IsRestoreInProgress>{more}\
+                 </RestoreStatus>"
+            )
+        };
+        let expiry = "<RestoreExpiryDate>2024-02-29T12:34:56Z</RestoreExpiryDate>";
+        use ArchiveClass::{DeepArchive, Glacier};
+        for (class, status, archived) in [
+            ("GLACIER", String::new(), Some(Glacier)),
+            ("DEEP_ARCHIVE", String::new(), Some(DeepArchive)),
+            ("GLACIER", status("true", ""), Some(Glacier)),
+            ("GLACIER", status("false", ""), Some(Glacier)),
+            ("GLACIER", status("false", expiry), None),
+            ("DEEP_ARCHIVE", status("FALSE", expiry), None),
+            ("GLACIER_IR", String::new(), None),
+            ("STANDARD", String::new(), None),
+        ] {
+            let class_element = format!("{status}<StorageClass>{class}</StorageClass></Contents>");
+            let first =
+                contents("a", "2024-02-29T12:34:56Z").replace("</Contents>", &class_element);
+            // The class of one object says nothing about the next.
+            let found = page(&(first + &contents("b", "2024-02-29T12:34:56Z"))).unwrap();
+            let classes: Vec<_> = found.objects.iter().map(|object| object.archived).collect();
+            assert_eq!(classes, [archived, None], "{class} {status}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod delete;
 pub(crate) mod error;
 pub(crate) mod listing;
 pub(crate) mod multipart;
+pub(crate) mod not_s3;
 mod time;
 pub(crate) mod url_encoding;
 
@@ -14,8 +15,10 @@ pub(crate) mod url_encoding;
 #[cfg(fuzzing)]
 pub(crate) fn parse_responses(xml: &str) {
     let _ = (error::parse_error(xml), error::parse_region(xml), delete::parse_deleted(xml));
+    let _ = error::parse_nested_error(xml);
     let _ = (multipart::parse_upload_id(xml), multipart::parse_completed(xml));
     let _ = (multipart::parse_uploads(xml), multipart::parse_parts(xml));
+    let _ = (not_s3::describe(xml), not_s3::message(404, xml));
     let _ = url_encoding::decode(xml.to_owned(), crate::s3::quirks::KeyEncoding::Form);
     let _ = time::parse_time(xml);
     crate::s3::clock::Clock::default().observe(Some(xml), std::time::SystemTime::now());

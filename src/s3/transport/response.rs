@@ -7,7 +7,10 @@ use std::{
 
 use http::HeaderMap;
 
-use crate::{error::Cause, s3::transport::describe::network_error};
+use crate::{
+    error::Cause,
+    s3::{responses::not_s3, transport::describe::network_error},
+};
 
 /// The longest XML body that S3 sends, with room to spare: a listing of 1,000 keys of 1,024 bytes,
 /// each three times as long when percent-encoded, has about 4 MB.
@@ -59,16 +62,25 @@ impl Response {
 
     /// Reads the whole body as XML.
     pub(crate) fn xml(self) -> Result<String, Cause> {
-        self.text(MAX_XML_BODY)
+        let text = self.text(MAX_XML_BODY)?;
+        not_s3::describe(&text).map_or(Ok(text), |what| Err(Cause::Malformed(what)))
     }
 
     /// Reads the body as text, up to `limit` bytes. The rest of a longer body is ignored.
     pub(crate) fn text(self, limit: u64) -> Result<String, Cause> {
-        let mut bytes = Vec::new();
-        self.body
-            .take(limit)
-            .read_to_end(&mut bytes)
-            .map_err(|error| network_error(&error.into()))?;
+        let bytes = self.bytes(limit)?;
         String::from_utf8(bytes).map_err(|_| Cause::Malformed("the body is not UTF-8".to_owned()))
+    }
+
+    /// Reads the body of an error like [`text`](Response::text). A web page may not be UTF-8.
+    pub(crate) fn lossy_text(self, limit: u64) -> Result<String, Cause> {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        self.bytes(limit).map(text)
+    }
+
+    fn bytes(self, limit: u64) -> Result<Vec<u8>, Cause> {
+        let mut bytes = Vec::new();
+        let read = self.body.take(limit).read_to_end(&mut bytes);
+        read.map(|_| bytes).map_err(|error| network_error(&error.into()))
     }
 }

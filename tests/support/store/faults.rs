@@ -46,6 +46,7 @@ pub struct Fault {
 pub(super) enum Outcome {
     Unchanged,
     Status { status: u16, code: String, message: String, processed: bool },
+    Respond { status: u16, body: Bytes },
     Close { processed: bool },
     RefuseConnections(Option<Duration>),
     CutBody(usize),
@@ -63,6 +64,7 @@ impl Outcome {
         !matches!(
             self,
             Outcome::Status { processed: false, .. }
+                | Outcome::Respond { .. }
                 | Outcome::Close { processed: false }
                 | Outcome::RefuseConnections(_)
         )
@@ -187,6 +189,11 @@ impl Fault {
     /// Responds with an error after the request was executed.
     pub fn status_after(self, status: u16, code: &str) -> Fault {
         self.with_status(status, code, true)
+    }
+
+    /// Responds with this status and body, whatever they are. The request has no effect.
+    pub fn respond(self, status: u16, body: impl Into<Bytes>) -> Fault {
+        self.outcome(Outcome::Respond { status, body: body.into() })
     }
 
     /// Responds 200 with an error in the body. The request has no effect.

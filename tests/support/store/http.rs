@@ -65,6 +65,10 @@ pub(super) async fn respond(
             let status = StatusCode::from_u16(*status).expect("a status is from 100 to 999");
             response = error_response(status, code, message, "");
         }
+        Outcome::Respond { status, body } => {
+            *response.status_mut() = StatusCode::from_u16(*status).expect("a valid status");
+            *response.body_mut() = body.clone();
+        }
         Outcome::Close { .. } => return Err(Closed),
         Outcome::RefuseConnections(time) => {
             if let Some(time) = *time {
@@ -238,6 +242,7 @@ fn damaged(outcome: Outcome, body: Bytes, headers: &mut HeaderMap) -> ScriptedBo
         }
         Outcome::Unchanged
         | Outcome::Status { .. }
+        | Outcome::Respond { .. }
         | Outcome::Close { .. }
         | Outcome::RefuseConnections(_) => ScriptedBody::whole(body),
     }

@@ -22,6 +22,7 @@
 //! | `auth`, `body` | signatures and keys; request bodies and their checksums |
 //! | `service` | the S3 operations, for the crate s3s |
 //! | `state`, `object`, `checksum`, `time` | what the store holds |
+//! | `archive` | storage classes of archived objects |
 //! | `quirks` | stores that serve objects in other ways than S3 |
 //! | `folding` | names that the store does not distinguish |
 
@@ -35,6 +36,7 @@ use std::{
 
 use bytes::Bytes;
 
+mod archive;
 mod auth;
 mod body;
 mod checksum;
@@ -54,6 +56,7 @@ mod tls;
 
 #[allow(unused_imports)]
 pub use self::{
+    archive::Archive,
     checksum::Checksum,
     faults::{Fault, Hits},
     folding::{Folding, Folds, Listed},
@@ -167,6 +170,13 @@ impl Store {
 
     pub fn put_object_in(&self, bucket: &str, key: &str, object: Object) {
         self.bucket(bucket, |bucket| bucket.objects.insert(key.to_owned(), object));
+    }
+
+    /// Changes the storage class of an object in `BUCKET`.
+    pub fn archive(&self, key: &str, archive: Archive) {
+        let mut object = self.get(key).expect("the object exists");
+        object.archive = Some(archive);
+        self.put_object(key, object);
     }
 
     pub fn get(&self, key: &str) -> Option<Object> {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 use bytes::Bytes;
 
 use super::{
+    archive::Archive,
     checksum::{Checksum, DEFAULT_ALGORITHM, hex, md5},
     time::whole_seconds,
 };
@@ -21,6 +22,7 @@ pub struct Object {
     pub content_type: Option<String>,
     pub content_encoding: Option<String>,
     pub metadata: BTreeMap<String, String>,
+    pub archive: Option<Archive>,
 }
 
 impl Object {
@@ -34,6 +36,7 @@ impl Object {
             content_type: None,
             content_encoding: None,
             metadata: BTreeMap::new(),
+            archive: None,
             body,
         }
     }

@@ -66,7 +66,7 @@ impl Request {
     }
 
     /// The region that the request is signed for.
-    pub(super) fn region(&self) -> Option<&str> {
+    pub fn region(&self) -> Option<&str> {
         let credential = match self.headers.get("authorization") {
             Some(header) => header.split_once("Credential=")?.1,
             None => self.query.get("X-Amz-Credential")?,

@@ -12,6 +12,7 @@ use s3s::{
 
 use super::super::{
     ListOrder,
+    archive::Archive,
     checksum::{Checksum, checksum_type, hex, set_checksum},
     object::Object,
     server::Shared,
@@ -55,9 +56,11 @@ pub(super) fn objects(
                     .as_ref()
                     .map(|checksum| vec![checksum.algorithm.to_owned().into()]),
                 checksum_type: object.checksum.as_ref().map(Checksum::kind),
-                storage_class: Some(dto::ObjectStorageClass::from_static(
-                    dto::ObjectStorageClass::STANDARD,
+                storage_class: Some(object.archive.as_ref().map_or_else(
+                    || dto::ObjectStorageClass::from_static(dto::ObjectStorageClass::STANDARD),
+                    Archive::listed_class,
                 )),
+                restore_status: object.archive.as_ref().and_then(Archive::restore_status),
                 ..Default::default()
             }),
         }

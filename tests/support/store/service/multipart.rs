@@ -137,6 +137,7 @@ pub(super) fn complete(
         content_type: upload.content_type.clone(),
         content_encoding: upload.content_encoding.clone(),
         metadata: upload.metadata.clone(),
+        archive: None,
     };
 
     let mut state = store.state();

@@ -10,6 +10,7 @@ use s3s::{
 
 use super::{
     super::{
+        archive::Archive,
         body::read_verified,
         checksum::{Checksum, DEFAULT_ALGORITHM, hex, md5, set_checksum},
         object::Object,
@@ -40,6 +41,7 @@ pub(super) async fn put(
         content_type: input.content_type,
         content_encoding: stored_encoding(input.content_encoding),
         metadata: input.metadata.unwrap_or_default().into_iter().collect(),
+        archive: None,
     };
 
     state.check_conflict(&input.bucket, &input.key)?;
@@ -63,6 +65,7 @@ pub(super) fn get(store: &Shared, input: dto::GetObjectInput) -> S3Result<dto::G
     }
     let object = store.state().object(&input.bucket, &input.key)?;
     check_read(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
+    object.archive.iter().try_for_each(Archive::check_read)?;
     let (range, content_range) = requested_range(&object, input.range)?;
     let body = object.body.slice(range);
     let mut output = dto::GetObjectOutput {
@@ -74,6 +77,8 @@ pub(super) fn get(store: &Shared, input: dto::GetObjectInput) -> S3Result<dto::G
         e_tag: Some(ETag::Strong(object.etag)),
         last_modified: Some(object.last_modified.into()),
         metadata: Some(object.metadata.into_iter().collect()),
+        restore: object.archive.as_ref().and_then(Archive::restore),
+        storage_class: object.archive.as_ref().map(Archive::class),
         body: Some(dto::StreamingBlob::from(s3s::Body::from(body))),
         ..Default::default()
     };
@@ -100,6 +105,8 @@ pub(super) fn head(store: &Shared, input: dto::HeadObjectInput) -> S3Result<dto:
         e_tag: Some(ETag::Strong(object.etag)),
         last_modified: Some(object.last_modified.into()),
         metadata: Some(object.metadata.into_iter().collect()),
+        restore: object.archive.as_ref().and_then(Archive::restore),
+        storage_class: object.archive.as_ref().map(Archive::class),
         ..Default::default()
     };
     if input.checksum_mode.is_some_and(|mode| mode.as_str() == "ENABLED")
