@@ -16,7 +16,14 @@ use crate::{
     content::{self, Comparer},
     error::{Error, Result},
     local::{self, FoundMarker, Lock, Marker, RealNames, Root, Scan, ScanOptions, Snapshot},
-    model::{count::Count, direction::Direction, file_mode::FileMode},
+    model::{
+        bucket_url::BucketUrl,
+        contents::{Contents, Usage},
+        count::Count,
+        direction::Direction,
+        file_mode::FileMode,
+    },
+    one_object,
     plan::{
         self, Archived, Candidate, Excluded, Incomplete, Plan, PlanScope, Transfer, rule::Policy,
     },
@@ -115,29 +122,34 @@ impl Keeper {
 
     /// Scans the directory, lists the bucket, and plans a run in `direction`. Changes nothing.
     ///
+    /// If a restore finds nothing below the prefix, but an object whose key it is, the plan is about this
+    /// object only: it is restored into the directory, and everything else there stays.
+    ///
     /// # Errors
     /// A side cannot be read: the directory (of a backup) or the bucket does not exist, or permission is
     /// denied. Or the keeper was cancelled.
     pub fn plan(&self, direction: Direction, on_event: &mut dyn FnMut(Event)) -> Result<Plan> {
         let selector = Arc::new(Selector::new(&self.config.selection)?);
-        let BothSides { mut scan, mut listing, excluded, deletable } =
+        let BothSides { mut scan, mut listing, excluded, deletable, one_object_in, no_objects } =
             self.look_at_both_sides(Some(direction), &selector, on_event)?;
+        let config = one_object::run_config(&self.config, one_object_in.as_ref());
         let snapshot = self.snapshot(direction, selector, &mut scan, &listing);
         let markers = mem::take(&mut scan.markers);
         let archived = mem::take(&mut listing.archived);
-        let record = self.load_record(on_event);
+        let record = load_record(&config, on_event);
         let policy = Policy {
             now: SystemTime::now().into(),
             margin: self.client.clock_margin(),
-            by_content: self.config.by_content,
-            no_delete: self.config.no_delete,
-            ignore_ctime: self.config.ignore_ctime,
+            by_content: config.by_content,
+            no_delete: config.no_delete || one_object_in.is_some(),
+            ignore_ctime: config.ignore_ctime,
         };
         let mut plan = plan::build(direction, scan, listing, record, &policy);
         plan.mark_excluded(&deletable);
         plan.excluded = excluded;
         plan.scope = Some(self.scope(direction));
         plan.snapshot = snapshot;
+        plan.no_objects = no_objects;
         self.join_spellings(&mut plan, &policy, on_event)?;
         let mut incomplete = match direction {
             Direction::Backup => {
@@ -160,11 +172,18 @@ impl Keeper {
             });
         }
         if !plan.undecided.is_empty() {
-            self.compare_contents(&mut plan, &policy, on_event)?;
+            self.compare_contents(&config, &mut plan, &policy, on_event)?;
         }
         self.skip_archived(&mut plan, archived, on_event)?;
         plan.skip_unrestored(&incomplete);
         plan.keep_planned();
+        plan.one_object_in = one_object_in;
+        if let Some(no_objects) = &plan.no_objects
+            && !plan.deletions.is_empty()
+        {
+            // The run is refused because the source is empty.
+            on_event(Event::Warning(&no_objects.to_string()));
+        }
         Ok(plan)
     }
 
@@ -236,6 +255,7 @@ impl Keeper {
     /// Decides the undecided pairs of a plan.
     fn compare_contents(
         &self,
+        config: &Config,
         plan: &mut Plan,
         policy: &Policy,
         on_event: &mut dyn FnMut(Event),
@@ -250,16 +270,16 @@ impl Keeper {
         let bytes = plan.undecided.iter().map(|pair| pair.size(plan.direction)).sum();
         let entries = plan.undecided.len() as u64;
         on_event(Event::Stage(Stage::Comparing { entries, bytes }));
-        let facts = Facts::new(self.config.record.is_some());
+        let facts = Facts::new(config.record.is_some());
         let comparer = Comparer {
             direction: plan.direction,
             policy,
             file_pool: &self.file_pool,
-            root: &Root::open(&self.config.dir)?,
+            root: &Root::open(&config.dir)?,
             client: &self.client,
-            bucket: &self.config.bucket,
-            part_size: self.config.transfer.part_size,
-            workers: self.config.transfer.workers,
+            bucket: &config.bucket,
+            part_size: config.transfer.part_size,
+            workers: config.transfer.workers,
             cancel: &self.cancel,
             facts: &facts,
             recorded: &mem::take(&mut plan.recorded),
@@ -270,36 +290,19 @@ impl Keeper {
         compared
     }
 
-    fn load_record(&self, on_event: &mut dyn FnMut(Event)) -> Record {
-        let Some(path) = &self.config.record else { return Record::empty() };
-        let (record, why) = Record::load(Location(path), &self.config.record_scope());
-        if let Some(why) = why {
-            on_event(Event::Warning(&why));
-        }
-        record
-    }
-
-    /// Writes the record of a run. A failure costs only time in the next run.
-    fn save_record(&self, record: Record, on_event: &mut dyn FnMut(Event)) {
-        let Some(path) = &self.config.record else { return };
-        if let Err(error) = record.save(Location(path), &self.config.record_scope()) {
-            let path = path.display();
-            on_event(Event::Warning(&format!(
-                "the record {path} could not be written: {error}; the next run reads more files; \
-                 --no-record does without"
-            )));
-        }
-    }
-
     /// Checks that the guards of the configuration allow `plan`.
     ///
     /// # Errors
-    /// The guards refuse it.
+    /// The guards refuse it, or a restore found no objects at all: [`Cause::NoObjects`](crate::Cause).
     pub fn check(&self, plan: &Plan) -> Result<()> {
         let Config { dir, bucket, guards, .. } = &self.config;
         // A refusal that names `.` would not help where the working directory is the mistake.
         let dir = path::absolute(dir).unwrap_or_else(|_| dir.clone());
-        Ok(plan.check(guards, &dir, bucket)?)
+        plan.check(guards, &dir, bucket)?;
+        match &plan.no_objects {
+            Some(error) if !guards.allow_empty => Err(error.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// Executes a plan: transfers first, then deletions.
@@ -321,9 +324,10 @@ impl Keeper {
         }
         plan.find_left_out()?;
         self.check(&plan)?;
+        let config = one_object::run_config(&self.config, plan.one_object_in.as_ref());
         let root = match plan.direction {
-            Direction::Backup => Root::open(&self.config.dir)?,
-            Direction::Restore => Root::create(&self.config.dir)?,
+            Direction::Backup => Root::open(&config.dir)?,
+            Direction::Restore => Root::create(&config.dir)?,
         };
         let (_lock, warning) = match held {
             Some(lock) => (lock, None),
@@ -332,9 +336,9 @@ impl Keeper {
         if let Some(warning) = &warning {
             on_event(Event::Warning(warning));
         }
-        let facts = Facts::new(self.config.record.is_some());
+        let facts = Facts::new(config.record.is_some());
         let context = transfer::RunContext {
-            config: &self.config,
+            config: &config,
             client: &self.client,
             root: &root,
             file_pool: &self.file_pool,
@@ -361,24 +365,30 @@ impl Keeper {
             record.set_keeps_times(keeps_times);
         }
         record.learn(facts);
-        self.save_record(record, on_event);
+        save_record(&config, record, on_event);
         Ok(report)
     }
 
     /// Compares the content of every file with its object. Changes nothing.
     ///
+    /// If there is nothing below the prefix, but an object whose key it is, only this object is compared
+    /// with the file of its name in the directory.
+    ///
     /// With `read_data`, objects are downloaded if the server has no checksum that proves their content.
     ///
     /// # Errors
-    /// A side cannot be read, a fatal error ended the verification, or the keeper was cancelled.
+    /// A side cannot be read, there are no objects, a fatal error ended the verification, or the keeper was
+    /// cancelled.
     pub fn verify(&self, read_data: bool, on_event: &mut dyn FnMut(Event)) -> Result<Verification> {
         let selector = Arc::new(Selector::new(&self.config.selection)?);
-        let BothSides { scan, listing, excluded, .. } =
+        let BothSides { scan, listing, excluded, one_object_in, no_objects, .. } =
             self.look_at_both_sides(None, &selector, on_event)?;
+        no_objects.map_or(Ok(()), Err)?;
+        let config = one_object::run_config(&self.config, one_object_in.as_ref());
         let verifier = Verifier {
-            config: &self.config,
+            config: &config,
             client: &self.client,
-            root: &Root::open(&self.config.dir)?,
+            root: &Root::open(&config.dir)?,
             file_pool: &self.file_pool,
             cancel: &self.cancel,
             read_data,
@@ -386,6 +396,41 @@ impl Keeper {
         let verify = || verifier.verify(scan, listing, on_event);
         let verification = self.client.with_cancel_watchdog(verify)?;
         Ok(Verification { excluded, ..verification })
+    }
+
+    /// Lists the objects and directories of the prefix: one level, or all of them. Neither reads nor locks
+    /// the local directory.
+    ///
+    /// If there is nothing below the prefix, but an object whose key it is, lists this object.
+    ///
+    /// # Errors
+    /// There is no object below the prefix (but a whole bucket may be empty), or the bucket cannot be listed.
+    /// Or the keeper was cancelled.
+    ///
+    /// ```no_run
+    /// # fn run(access: s3keep::Access) -> s3keep::Result<()> {
+    /// let config = s3keep::Config::new("", "s3://my-bucket/photos".parse()?, access);
+    /// let contents = s3keep::Keeper::new(config)?.list(false, &mut |_| {})?;
+    /// for object in &contents.objects {
+    ///     println!("{} {} {}", object.modified, object.size, s3keep::Escaped(&object.path));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn list(&self, is_recursive: bool, on_event: &mut dyn FnMut(Event)) -> Result<Contents> {
+        on_event(Event::Stage(Stage::Listing));
+        let Config { bucket, transfer, .. } = &self.config;
+        let list = || remote::list_contents(&self.client, bucket, transfer.workers, is_recursive);
+        self.client.with_cancel_watchdog(list)
+    }
+
+    /// Adds up the sizes of all objects of the prefix, for each directory and in total. Neither reads nor
+    /// locks the local directory.
+    ///
+    /// # Errors
+    /// Those of [`list`](Keeper::list).
+    pub fn usage(&self, on_event: &mut dyn FnMut(Event)) -> Result<Usage> {
+        Ok(self.list(true, on_event)?.into_usage())
     }
 
     /// The state of the directory, to detect later changes. `None` if both sides have the same paths, so
@@ -461,12 +506,22 @@ impl Keeper {
             scan_error.map_or(listing, Err)
         })?;
         let mut scan = scanned.into_inner().flatten().unwrap_or_default();
-        let mut listing = listing;
+        let is_new_backup = listing.is_none() && direction == Some(Direction::Backup);
+        let (mut listing, one_object_in, no_objects) = match listing {
+            Some(listing) => (listing, None, None),
+            None if is_new_backup => Default::default(),
+            None => {
+                let find = || one_object::find(&self.client, config, direction);
+                let found = self.client.with_cancel_watchdog(find)?;
+                let read_markers = |found: &[FoundMarker]| self.read_markers(found);
+                found.select(direction, &mut scan, &read_markers)?
+            }
+        };
         let is_record = config.is_record();
         scan.files.retain(|file| !is_record(&file.path));
         listing.objects.retain(|object| !is_record(&object.path));
         let (excluded, deletable) = plan::select(selector, direction, &mut scan, &mut listing);
-        Ok(BothSides { scan, listing, excluded, deletable })
+        Ok(BothSides { scan, listing, excluded, deletable, one_object_in, no_objects })
     }
 
     fn scan_options(&self, direction: Option<Direction>, selector: Arc<Selector>) -> ScanOptions {
@@ -480,6 +535,27 @@ impl Keeper {
     }
 }
 
+fn load_record(config: &Config, on_event: &mut dyn FnMut(Event)) -> Record {
+    let Some(path) = &config.record else { return Record::empty() };
+    let (record, why) = Record::load(Location(path), &config.record_scope());
+    if let Some(why) = why {
+        on_event(Event::Warning(&why));
+    }
+    record
+}
+
+/// Writes the record of a run. A failure costs only time in the next run.
+fn save_record(config: &Config, record: Record, on_event: &mut dyn FnMut(Event)) {
+    let Some(path) = &config.record else { return };
+    if let Err(error) = record.save(Location(path), &config.record_scope()) {
+        let path = path.display();
+        on_event(Event::Warning(&format!(
+            "the record {path} could not be written: {error}; the next run reads more files; \
+             --no-record does without"
+        )));
+    }
+}
+
 /// What a run looks at.
 struct BothSides {
     scan: Scan,
@@ -487,6 +563,10 @@ struct BothSides {
     excluded: Excluded,
     /// The paths of the objects that are deleted because patterns exclude them.
     deletable: HashSet<Box<str>>,
+    /// See [`Plan::one_object_in`].
+    one_object_in: Option<BucketUrl>,
+    /// See [`Plan::no_objects`].
+    no_objects: Option<Error>,
 }
 
 /// The most open files of one worker: a connection, a file and up to two directories.

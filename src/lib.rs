@@ -52,6 +52,7 @@ pub mod guide;
 mod keeper;
 mod local;
 mod model;
+mod one_object;
 mod plan;
 mod record;
 mod remote;
@@ -71,6 +72,7 @@ pub use model::{
     archive_class::ArchiveClass,
     attribute::Attribute,
     bucket_url::{BucketUrl, InvalidBucketUrl},
+    contents::{Contents, Usage},
     count::Count,
     direction::Direction,
     entry::{File, Object},

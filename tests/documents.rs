@@ -113,7 +113,7 @@ fn options(text: &str) -> BTreeSet<String> {
 #[test]
 fn options_in_help_and_guide_are_the_same() {
     let mut in_help = BTreeSet::new();
-    for command in ["backup", "restore", "verify", "cleanup"] {
+    for command in ["backup", "restore", "verify", "cleanup", "ls", "du"] {
         let help = printed(&[command, "--help"]);
         // Only the first word of a line, not the options that a description mentions.
         let described = help.lines().filter(|line| line.trim_start().starts_with('-'));

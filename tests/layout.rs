@@ -18,6 +18,7 @@ const ORDER: &[&str] = &[
     "fuzzing",
     // The command: arguments to a request, results to text. A crate of its own.
     "bin/s3keep/main",
+    "bin/s3keep/listing",
     "bin/s3keep/output",
     "bin/s3keep/cli",
     "bin/s3keep/arguments",
@@ -55,6 +56,8 @@ const ORDER: &[&str] = &[
     // The other two commands.
     "verify",
     "cleanup",
+    // A prefix that is the key of one object.
+    "one_object",
     // Events, the report, exit codes.
     "report/mod",
     "report/report",
@@ -87,6 +90,7 @@ const ORDER: &[&str] = &[
     "plan/left_out",
     "plan/unreadable",
     "plan/selected",
+    "plan/one_object",
     "plan/plan",
     "plan/excluded",
     "plan/spellings",
@@ -104,6 +108,9 @@ const ORDER: &[&str] = &[
     "plan/rule",
     // Listing the bucket.
     "remote/mod",
+    "remote/contents",
+    "remote/one_object",
+    "remote/level",
     "remote/listing",
     "remote/prefixes",
     "remote/ranges",
@@ -255,6 +262,7 @@ const ORDER: &[&str] = &[
     // Plain data. These files import nothing from the rest of the crate.
     "model/mod",
     "model/attribute",
+    "model/contents",
     "model/bucket_url",
     "model/access_point",
     "model/count",
@@ -264,6 +272,7 @@ const ORDER: &[&str] = &[
     "model/file_mode",
     "model/fold",
     "model/links",
+    "model/similar",
     "model/skip",
     "model/archive_class",
     "model/escape",

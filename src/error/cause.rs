@@ -90,9 +90,34 @@ pub enum Cause {
         /// The last of these failures.
         last: Box<Cause>,
     },
+    /// There is neither an object below the prefix nor one of this key.
+    #[error("{}", describe_no_objects(similar, directory.as_deref(), *can_be_allowed))]
+    NoObjects {
+        /// The URLs of objects and directories that may be meant, the most similar one first.
+        similar: Vec<String>,
+        /// The URL of the closest directory above the prefix that exists. `None` if there is none, or if it
+        /// cannot be listed.
+        directory: Option<String>,
+        /// Whether [`Guards::allow_empty`](crate::Guards::allow_empty) accepts it.
+        can_be_allowed: bool,
+    },
     /// The caller cancelled the run.
     #[error("interrupted")]
     Interrupted,
+}
+
+fn describe_no_objects(similar: &[String], dir: Option<&str>, can_be_allowed: bool) -> String {
+    let mut text = "there are no objects".to_owned();
+    let names: Vec<String> = similar.iter().map(|url| Escaped(url).to_string()).collect();
+    match (&names[..], dir) {
+        ([], None) => {}
+        ([], Some(dir)) => text += &format!("; `s3keep ls {}` lists what there is", Escaped(dir)),
+        _ => text += &format!("; did you mean {}?", names.join(" or ")),
+    }
+    if can_be_allowed {
+        text += " (--allow-empty accepts that)";
+    }
+    text
 }
 
 /// The first few of the paths.

@@ -9,6 +9,7 @@
 //! | [`selecting_files`] | patterns, sizes and ages: what a run looks at |
 //! | [`names_and_links`] | which names and file types are stored, symlinks, conflicts |
 //! | [`deletion_and_guards`] | what is deleted, in which order, and what prevents it |
+//! | [`listing`] | `ls` and `du`, restoring a single object, a prefix without objects |
 //! | [`integrity`] | checksums, temporary files, crashes, retries, `verify` |
 //! | [`credentials_and_settings`] | all options, the output, credentials, settings |
 //! | [`stores`] | AWS permissions, S3-compatible stores, addressing, proxies, `aws s3 sync` |
@@ -29,6 +30,7 @@ macro_rules! links {
 [selecting_files]: crate::guide::selecting_files
 [names_and_links]: crate::guide::names_and_links
 [deletion_and_guards]: crate::guide::deletion_and_guards
+[listing]: crate::guide::listing
 [integrity]: crate::guide::integrity
 [credentials_and_settings]: crate::guide::credentials_and_settings
 [stores]: crate::guide::stores
@@ -53,6 +55,9 @@ pub mod names_and_links {}
 
 #[doc = concat!(links!(), include_str!("deletion_and_guards.md"))]
 pub mod deletion_and_guards {}
+
+#[doc = concat!(links!(), include_str!("listing.md"))]
+pub mod listing {}
 
 #[doc = concat!(links!(), include_str!("integrity.md"))]
 pub mod integrity {}

@@ -10,7 +10,9 @@ use crate::model::{
 
 /// A bucket, or the part of one below a key prefix: `s3://bucket[/prefix]`.
 ///
-/// `s3://bucket/photos` and `s3://bucket/photos/` are the same: all keys that start with `photos/`.
+/// `s3://bucket/photos` and `s3://bucket/photos/` are the same: all keys that start with `photos/`. Where
+/// there are none, the first one may also mean the object `photos`.
+///
 /// The alias or the ARN of an access point may stand in the place of the bucket.
 ///
 /// ```
@@ -19,11 +21,21 @@ use crate::model::{
 /// assert_eq!(url.key("a.jpg"), "photos/a.jpg");
 /// # Ok::<(), s3keep::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct BucketUrl {
     bucket: String,
     prefix: String,
+    /// The prefix was written without a `/` at its end.
+    may_be_key: bool,
 }
+
+impl PartialEq for BucketUrl {
+    fn eq(&self, other: &BucketUrl) -> bool {
+        (&self.bucket, &self.prefix) == (&other.bucket, &other.prefix)
+    }
+}
+
+impl Eq for BucketUrl {}
 
 impl BucketUrl {
     /// The name of the bucket, or the ARN of an access point.
@@ -41,11 +53,25 @@ impl BucketUrl {
         format!("{}{path}", self.prefix)
     }
 
+    /// The prefix as the key of an object: the directory of that key, and its name. `None` for a whole
+    /// bucket.
+    pub(crate) fn as_key(&self) -> Option<(BucketUrl, &str)> {
+        let key = self.prefix.strip_suffix('/')?;
+        let (dir, name) = key.split_at(key.rfind('/').map_or(0, |slash| slash + 1));
+        let (bucket, prefix) = (self.bucket.clone(), dir.to_owned());
+        Some((BucketUrl { bucket, prefix, may_be_key: false }, name))
+    }
+
+    /// Whether the prefix may be the key of an object: it was written without a `/` at its end.
+    pub(crate) fn may_be_key(&self) -> bool {
+        self.may_be_key
+    }
+
     /// The part of it below a directory. The empty path is the whole.
     pub(crate) fn below(&self, dir: &str) -> BucketUrl {
         let slash = if dir.is_empty() { "" } else { "/" };
         let prefix = format!("{}{dir}{slash}", self.prefix);
-        BucketUrl { bucket: self.bucket.clone(), prefix }
+        BucketUrl { bucket: self.bucket.clone(), prefix, may_be_key: false }
     }
 }
 
@@ -71,12 +97,15 @@ impl FromStr for BucketUrl {
             return Err(invalid("a bucket name has 1 to 63 letters, digits, '-', '.' or '_'"));
         }
         if prefix.is_empty() {
-            return Ok(BucketUrl { bucket: bucket.to_owned(), prefix: String::new() });
+            let (bucket, prefix) = (bucket.to_owned(), String::new());
+            return Ok(BucketUrl { bucket, prefix, may_be_key: false });
         }
+        let may_be_key = !prefix.ends_with('/');
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
         // The `/` that follows the prefix counts towards the length of each key.
         paths::check(prefix, 1).map_err(|reason| invalid(&reason.to_string()))?;
-        Ok(BucketUrl { bucket: bucket.to_owned(), prefix: format!("{prefix}/") })
+        let (bucket, prefix) = (bucket.to_owned(), format!("{prefix}/"));
+        Ok(BucketUrl { bucket, prefix, may_be_key })
     }
 }
 
@@ -126,6 +155,21 @@ mod tests {
             ["bucket", "s3://", "s3:///x", "s3://b//x", "s3://b/../x", "s3://b/a//", "s3://a b"]
         {
             assert!(text.parse::<BucketUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn prefix_may_be_the_key_of_an_object() {
+        let split = |text: &str| {
+            let url: BucketUrl = text.parse().unwrap();
+            url.as_key().map(|(dir, name)| (dir.to_string(), name.to_owned()))
+        };
+        let (dir, name) = ("s3://b/a/b/".to_owned(), "c.txt".to_owned());
+        assert_eq!(split("s3://b/a/b/c.txt"), Some((dir, name)));
+        assert_eq!(split("s3://b/c/"), Some(("s3://b".to_owned(), "c".to_owned())));
+        assert_eq!(split("s3://b"), None);
+        for (text, may_be_key) in [("s3://b", false), ("s3://b/c", true), ("s3://b/c/", false)] {
+            assert_eq!(text.parse::<BucketUrl>().unwrap().may_be_key(), may_be_key);
         }
     }
 

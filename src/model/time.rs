@@ -1,6 +1,9 @@
 //! Points in time, in UTC.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -55,6 +58,18 @@ impl Timestamp {
     }
 }
 
+/// The time in RFC 3339, in UTC and whole seconds: `2026-11-29T08:00:00Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // All times in the range of `Timestamp` are in that of the conversion.
+        let time = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(SECOND))
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+        let (hour, minute, second) = time.to_hms();
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Timestamp {
         let nanos = |d: Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
@@ -79,6 +94,19 @@ impl From<Timestamp> for SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_is_displayed_in_rfc_3339() {
+        for (nanos, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (1_709_210_096_999_999_999, "2024-02-29T12:34:56Z"),
+            (i64::MIN, "1677-09-21T00:12:43Z"),
+            (i64::MAX, "2262-04-11T23:47:16Z"),
+        ] {
+            assert_eq!(Timestamp::from_nanos(nanos).to_string(), text);
+        }
+    }
 
     #[test]
     fn times_before_1970_and_out_of_range_are_kept_or_clamped() {

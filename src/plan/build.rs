@@ -69,6 +69,8 @@ pub(crate) fn build(
         target_entries,
         snapshot: None,
         scope: None,
+        one_object_in: None,
+        no_objects: None,
         spellings: Spellings::find(direction, &scan.files, &listing.objects),
         links: LinkedPaths {
             kept: Vec::new(),

@@ -27,7 +27,8 @@ pub enum MaxDelete {
 /// The limits that refuse a dangerous plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Guards {
-    /// Allow an empty source to empty the target, and a directory that is now empty to lose its objects.
+    /// Accept an empty source: a restore or verification without any object, an empty source that empties
+    /// the target, and a directory that is now empty and loses its objects.
     ///
     /// Otherwise a backup is refused if a directory still exists but is empty, while the bucket has 20
     /// or more objects below it: its file system may not be mounted.

@@ -15,6 +15,7 @@ mod incomplete;
 mod join;
 mod left_out;
 pub(crate) mod merge;
+mod one_object;
 mod overlap;
 // The main type of this module has the name of the module.
 #[allow(clippy::module_inception)]
@@ -35,6 +36,7 @@ pub(crate) use build::build;
 pub use excluded::Excluded;
 pub use guards::{Guards, MaxDelete};
 pub(crate) use incomplete::Incomplete;
+pub(crate) use one_object::{markers_of_one, select_one};
 pub(crate) use plan::PlanScope;
 pub use plan::{Plan, UnfinishedRestore};
 pub use rule::Reason;

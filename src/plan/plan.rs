@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     local::Snapshot,
     model::{
         bucket_url::BucketUrl,
@@ -103,6 +103,11 @@ pub struct Plan {
     pub(crate) snapshot: Option<Snapshot>,
     /// The locations that were compared. The plan is wrong for any others.
     pub(crate) scope: Option<PlanScope>,
+    /// The URL of the directory of the object, if the prefix is the key of one. The run is about this
+    /// object only.
+    pub(crate) one_object_in: Option<BucketUrl>,
+    /// There is no object at all, which the guards do not allow.
+    pub(crate) no_objects: Option<Error>,
     pub(super) links: LinkedPaths,
     /// The names that the target may not distinguish.
     pub(crate) spellings: Spellings,

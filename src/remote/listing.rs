@@ -28,7 +28,7 @@ use crate::{
         prefixes::Prefixes,
         ranges::Ranges,
     },
-    s3::{Client, ListFrom},
+    s3::{Client, ListFrom, Listed},
     worker_pool,
 };
 
@@ -50,31 +50,28 @@ pub struct Listing {
 /// `may_use_ranges` allows ranges. Once `scan` is set, its files show where to divide them. If it
 /// is set to `None`, the scan has failed, and the listing ends as interrupted.
 ///
-/// Zero-byte `name/` objects, the directory markers of other tools, are ignored.
+/// Zero-byte `name/` objects, the directory markers of other tools, are ignored. `None` if there is not
+/// even one of these.
 pub(crate) fn list(
     client: &Client,
     bucket: &BucketUrl,
     workers: usize,
     may_use_ranges: bool,
     scan: &OnceLock<Option<Scan>>,
-) -> Result<Listing> {
-    let workers = workers.min(MAX_IN_FLIGHT);
-    client.start_phase(workers);
-    let limit = || client.limit();
-    let fetch = |request: &PageRequest| fetch_page(client, bucket, request);
-    let pages = fetch_pages(workers, may_use_ranges, scan, &limit, &fetch)?;
-    if !pages.are_complete() {
-        return Err(malformed(bucket, "the listing repeats a page"));
+) -> Result<Option<Listing>> {
+    let received = fetch_entries(client, bucket, workers, may_use_ranges, scan)?;
+    if received.is_empty() {
+        return Ok(None);
     }
     let mut listing = Listing::default();
-    listing.objects.reserve_exact(pages.received.iter().map(Vec::len).sum());
-    for entry in pages.received.into_iter().flatten() {
+    listing.objects.reserve_exact(received.iter().map(Vec::len).sum());
+    for entry in received.into_iter().flatten() {
         match entry {
             ListedEntry::Object(object, archived) => {
                 listing.archived.extend(archived.map(|class| (object.path.clone(), class)));
                 listing.objects.push(object);
             }
-            ListedEntry::Skipped(_, skipped) => listing.skipped.push(skipped),
+            ListedEntry::Skipped(key) => listing.skipped.push(key.skipped),
             ListedEntry::Marker(_) => {}
         }
     }
@@ -87,7 +84,26 @@ pub(crate) fn list(
     if listing.objects.windows(2).any(|pair| pair[0].path == pair[1].path) {
         return Err(malformed(bucket, "the listing contains a key twice"));
     }
-    Ok(listing)
+    Ok(Some(listing))
+}
+
+/// Fetches all pages, each with at least one entry.
+pub(super) fn fetch_entries(
+    client: &Client,
+    bucket: &BucketUrl,
+    workers: usize,
+    may_use_ranges: bool,
+    scan: &OnceLock<Option<Scan>>,
+) -> Result<Vec<Vec<ListedEntry>>> {
+    let workers = workers.min(MAX_IN_FLIGHT);
+    client.start_phase(workers);
+    let limit = || client.limit();
+    let fetch = |request: &PageRequest| fetch_page(client, bucket, request);
+    let pages = fetch_pages(workers, may_use_ranges, scan, &limit, &fetch)?;
+    if !pages.are_complete() {
+        return Err(malformed(bucket, "the listing repeats a page"));
+    }
+    Ok(pages.received)
 }
 
 /// Fetches all pages with `fetch`: in ranges, by prefixes, and at last in one sequence. Each step
@@ -125,19 +141,27 @@ fn fetch_page(client: &Client, bucket: &BucketUrl, request: &PageRequest) -> Res
     let PageRequest { dir, from, .. } = request;
     let prefix = bucket.prefix();
     let page = client.list_page(&format!("{prefix}{dir}"), from)?;
-    let entries = page.objects.into_iter().map(|listed| {
-        let entry = ListedEntry::new(listed, prefix)?;
-        entry.path().starts_with(dir.as_bytes()).then_some(entry)
-    });
-    let entries: Option<Vec<ListedEntry>> = entries.collect();
-    let entries = entries
-        .ok_or_else(|| malformed(bucket, "the listing contains a key without the prefix"))?;
+    let entries = entries_below(page.objects, bucket, dir)?;
     let dirs = page.prefixes.into_iter();
     let dirs = dirs.map(|dir| Some(dir.ok()?.strip_prefix(prefix)?.to_owned())).collect();
     Ok(Page { entries, dirs, next: page.next })
 }
 
-fn malformed(bucket: &BucketUrl, why: &str) -> Error {
+/// Converts the objects of a page. Their paths must start with `start`.
+pub(super) fn entries_below(
+    objects: Vec<Listed>,
+    bucket: &BucketUrl,
+    start: &str,
+) -> Result<Vec<ListedEntry>> {
+    let entries = objects.into_iter().map(|listed| {
+        let entry = ListedEntry::new(listed, bucket.prefix())?;
+        entry.path().starts_with(start.as_bytes()).then_some(entry)
+    });
+    let entries: Option<Vec<ListedEntry>> = entries.collect();
+    entries.ok_or_else(|| malformed(bucket, "the listing contains a key without the prefix"))
+}
+
+pub(super) fn malformed(bucket: &BucketUrl, why: &str) -> Error {
     Error::new("list", bucket.to_string(), Cause::Malformed(why.to_owned()))
 }
 

@@ -106,7 +106,10 @@ impl SimulatedStore {
                 }
                 names
             }
-            ListFrom::OneLevel | ListFrom::Beginning | ListFrom::Next(_) => keys.collect(),
+            ListFrom::OneLevel
+            | ListFrom::NextOfLevel(_)
+            | ListFrom::Beginning
+            | ListFrom::Next(_) => keys.collect(),
         };
         let size = if is_level { LEVEL_SIZE } else { self.page_size };
         let mut next = (names.len() > size).then(|| names[size - 1].to_owned());

@@ -53,6 +53,8 @@ pub enum Stage {
     Waiting,
     /// Scanning the directory and listing the bucket.
     Scanning,
+    /// Listing the bucket alone.
+    Listing,
     /// Reading files to compare contents.
     Comparing {
         /// The number of files.

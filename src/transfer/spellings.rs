@@ -393,7 +393,7 @@ fn list(context: &RunContext, alike: &[Alike]) -> Result<Listed> {
         let workers = context.config.transfer.workers;
         let listing = remote::list(context.client, &below, workers, true, &OnceLock::new())?;
         let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
-        for object in listing.objects {
+        for object in listing.into_iter().flat_map(|listing| listing.objects) {
             let path = format!("{prefix}{}", object.path);
             if let Some(names) = listed.get_mut(&folded(&path)) {
                 names.insert(path);

@@ -28,6 +28,17 @@ pub enum Command {
     Sync { direction: Direction, config: Config, mock: bool, yes: bool, wait: Duration },
     Verify { config: Config, read_data: bool },
     Cleanup { dir: PathBuf, selection: Selection, mock: bool },
+    List { config: Config, is_recursive: bool, sizes: Sizes },
+    Usage { config: Config, max_depth: Option<usize>, sizes: Sizes },
+}
+
+/// How `ls` and `du` print sizes.
+#[derive(Clone, Copy)]
+pub enum Sizes {
+    /// Rounded, with a unit.
+    Rounded,
+    /// In bytes.
+    Exact,
 }
 
 /// How results are printed.
@@ -46,8 +57,18 @@ pub struct Usage {
     pub was_requested: bool,
 }
 
-const COMMANDS: &[&str] =
-    &["backup", "backupmock", "restore", "restoremock", "verify", "cleanup", "help", "version"];
+const COMMANDS: &[&str] = &[
+    "backup",
+    "backupmock",
+    "restore",
+    "restoremock",
+    "verify",
+    "cleanup",
+    "ls",
+    "du",
+    "help",
+    "version",
+];
 
 const HELP: &str = "\
 Keeps a directory in an S3 bucket and restores it.
@@ -56,6 +77,10 @@ Keeps a directory in an S3 bucket and restores it.
   s3keep restore <s3://bucket[/prefix]> <dir>   make the directory mirror the bucket
   s3keep verify  <dir> <s3://bucket[/prefix]>   compare contents, change nothing
   s3keep cleanup <dir>                          remove empty directories
+  s3keep ls      <s3://bucket[/prefix]>         list objects and directories
+  s3keep du      <s3://bucket[/prefix]>         add up the sizes of each directory
+
+A restore of s3://bucket/path/file restores this one object.
 
 `s3keep <command> --help` lists the options of a command. For older scripts, `backupmock` and
 `restoremock` are `backup --mock` and `restore --mock`, and -b and -p name bucket and directory.
@@ -243,7 +268,8 @@ bucket_command! {
         /// their permissions
         #[argh(option)]
         file_mode: Option<s3keep::FileMode>,
-        /// allow an empty source to empty the target, and a directory that is now empty to lose its objects
+        /// accept an empty source: that there are no objects to restore, that the target is emptied, and that a
+        /// directory that is now empty loses its objects
         #[argh(switch)]
         allow_empty: bool,
         /// allow deletions although source and target have almost nothing in common
@@ -273,6 +299,114 @@ bucket_command! {
         /// download and compare objects that the server has no checksum of
         #[argh(switch)]
         read_data: bool,
+        /// accept that there are no objects
+        #[argh(switch)]
+        allow_empty: bool,
+    }
+}
+
+/// Defines the arguments of a command that looks at a bucket only: the common options, then its own.
+macro_rules! listing_command {
+    ($(#[$meta:meta])* struct $name:ident { $($own:tt)* }) => {
+        $(#[$meta])*
+        #[derive(FromArgs, ArgsInfo)]
+        #[argh(help_triggers("-h", "--help"))]
+        struct $name {
+            /// the bucket: s3://bucket[/prefix]
+            #[argh(positional)]
+            location: Vec<String>,
+            $($own)*
+            /// print sizes in bytes
+            #[argh(switch)]
+            bytes: bool,
+            /// the bucket, in place of the argument: a name, or s3://bucket[/prefix]
+            #[argh(option, short = 'b')]
+            bucket: Option<String>,
+            /// the region of the bucket
+            #[argh(option)]
+            region: Option<String>,
+            /// the profile in the shared configuration files
+            #[argh(option)]
+            profile: Option<String>,
+            /// the URL of an S3-compatible store
+            #[argh(option)]
+            endpoint_url: Option<String>,
+            /// where the bucket name goes in the URL: auto, path or virtual
+            #[argh(option)]
+            addressing_style: Option<s3keep::Addressing>,
+            /// send unsigned requests, for public buckets
+            #[argh(switch)]
+            unsigned: bool,
+            /// agree to pay for requests and data transfer, as a "Requester Pays" bucket demands
+            #[argh(switch)]
+            request_payer: bool,
+            /// the number of the AWS account that must own the bucket (12 digits)
+            #[argh(option)]
+            expected_bucket_owner: Option<String>,
+            /// the most requests in flight (default 512)
+            #[argh(option)]
+            workers: Option<usize>,
+            /// how often to retry a request after a temporary failure (default 5)
+            #[argh(option)]
+            retries: Option<u32>,
+            /// how long a read or write may stall (default 60s)
+            #[argh(option, from_str_fn(duration))]
+            timeout: Option<Duration>,
+            /// print one JSON object per line
+            #[argh(switch)]
+            json: bool,
+            /// print only warnings and errors
+            #[argh(switch, short = 'q')]
+            quiet: bool,
+        }
+
+        impl $name {
+            fn config(&self, env: Env) -> Result<Config> {
+                let bucket = bucket_only(&self.location, &self.bucket)?;
+                let options = AccessOptions {
+                    profile: self.profile.clone(),
+                    region: self.region.clone(),
+                    endpoint: self.endpoint_url.clone(),
+                    addressing: self.addressing_style,
+                    unsigned: self.unsigned,
+                    request_payer: self.request_payer,
+                    expected_bucket_owner: self.expected_bucket_owner.clone(),
+                };
+                // No directory is read.
+                let mut config = Config::new("", bucket, Access::resolve(options, env)?);
+                let transfer = &mut config.transfer;
+                transfer.workers = self.workers.unwrap_or(transfer.workers);
+                transfer.retries = self.retries.unwrap_or(transfer.retries);
+                transfer.stall_timeout = self.timeout.unwrap_or(transfer.stall_timeout);
+                Ok(config)
+            }
+
+            fn sizes(&self) -> Sizes {
+                if self.bytes { Sizes::Exact } else { Sizes::Rounded }
+            }
+
+            fn output(&self) -> Output {
+                Output { json: self.json, quiet: self.quiet }
+            }
+        }
+    };
+}
+
+listing_command! {
+    /// List the objects and directories of a bucket or prefix. Times are in UTC.
+    struct Ls {
+        /// list all levels, not only the first one
+        #[argh(switch, short = 'R')]
+        recursive: bool,
+    }
+}
+
+listing_command! {
+    /// Print the size of each directory of a bucket or prefix, with everything below it, and the total.
+    struct Du {
+        /// print only directories of at most this many levels; 0 prints only the total
+        #[argh(option, short = 'd')]
+        max_depth: Option<usize>,
     }
 }
 
@@ -341,6 +475,8 @@ fn request(args: Vec<String>, env: Env) -> Result<Request> {
         "restoremock" => parse_flags::<Sync>(name, rest)?.request(Direction::Restore, true, env),
         "verify" => parse_flags::<Verify>(name, rest)?.request(env),
         "cleanup" => parse_flags::<Cleanup>(name, rest)?.request(),
+        "ls" => parse_flags::<Ls>(name, rest)?.request(env),
+        "du" => parse_flags::<Du>(name, rest)?.request(env),
         "help" | "--help" | "-h" => print(HELP, true),
         "version" | "--version" | "-V" => {
             print(concat!("s3keep ", env!("CARGO_PKG_VERSION"), "\n"), true)
@@ -408,6 +544,7 @@ impl Verify {
         let cache = cache_directory(&env);
         let mut config = self.config(Direction::Backup, env)?;
         config.record = cache.map(|cache| record_in(&cache, &config));
+        config.guards.allow_empty = self.allow_empty;
         let command = Command::Verify { config, read_data: self.read_data };
         Ok(Request { command, output: self.output() })
     }
@@ -425,6 +562,23 @@ impl Cleanup {
         let mock = self.mock || self.dry_run;
         let command = Command::Cleanup { dir: dir.into(), selection, mock };
         Ok(Request { command, output: Output { json: self.json, quiet: self.quiet } })
+    }
+}
+
+impl Ls {
+    fn request(self, env: Env) -> Result<Request> {
+        let (config, output, sizes) = (self.config(env)?, self.output(), self.sizes());
+        Ok(Request {
+            command: Command::List { config, is_recursive: self.recursive, sizes },
+            output,
+        })
+    }
+}
+
+impl Du {
+    fn request(self, env: Env) -> Result<Request> {
+        let (config, output, sizes) = (self.config(env)?, self.output(), self.sizes());
+        Ok(Request { command: Command::Usage { config, max_depth: self.max_depth, sizes }, output })
     }
 }
 
@@ -514,12 +668,25 @@ fn locations(
     if dir.starts_with("s3://") || dir.is_empty() {
         return Err(usage());
     }
-    let url = if named && !bucket.starts_with("s3://") {
-        format!("s3://{bucket}")
-    } else {
-        bucket.clone()
-    };
+    let url = if named { named_bucket(bucket) } else { bucket.clone() };
     Ok((PathBuf::from(dir), url.parse().with_context(usage)?))
+}
+
+/// The location of a command that looks at a bucket only.
+fn bucket_only(positional: &[String], bucket: &Option<String>) -> Result<BucketUrl> {
+    let usage = "expected: <s3://bucket[/prefix]>";
+    let url = match (positional, bucket) {
+        ([url], None) => url.clone(),
+        ([], Some(bucket)) => named_bucket(bucket),
+        _ => bail!(usage),
+    };
+    url.parse().context(usage)
+}
+
+/// The value of `--bucket`, which may be a name only.
+fn named_bucket(bucket: &str) -> String {
+    let scheme = if bucket.starts_with("s3://") { "" } else { "s3://" };
+    format!("{scheme}{bucket}")
 }
 
 fn links(text: &str) -> Result<Links, String> {
@@ -593,6 +760,24 @@ mod tests {
     }
 
     #[test]
+    fn ls_and_du_name_a_bucket() {
+        for line in [
+            "ls s3://bucket/photos",
+            "ls -b bucket/photos -R",
+            "du --bucket=s3://bucket/photos/ -d 1",
+            "-q du s3://bucket/photos --bytes",
+        ] {
+            let args = line.split(' ').map(str::to_owned).collect();
+            let request = parse(args, Env::default()).unwrap().unwrap();
+            let (Command::List { config, .. } | Command::Usage { config, .. }) = request.command
+            else {
+                panic!("{line}")
+            };
+            assert_eq!(config.bucket.to_string(), "s3://bucket/photos/", "{line}");
+        }
+    }
+
+    #[test]
     fn each_guard_has_its_option() {
         let guards = |option: &str| parsed(&format!("backup dir s3://b{option}")).1.guards;
         assert_eq!(guards(""), Guards::default());
@@ -614,9 +799,9 @@ mod tests {
 
     #[test]
     fn every_command_has_help() {
-        for command in ["backup", "backupmock", "restore", "restoremock", "verify", "cleanup"] {
+        for command in COMMANDS.iter().filter(|name| !matches!(**name, "help" | "version")) {
             for help in ["-h", "--help"] {
-                let args = vec![command.to_owned(), help.to_owned()];
+                let args = vec![command.to_string(), help.to_owned()];
                 let usage = parse(args, Env::default()).unwrap();
                 assert!(usage.is_err_and(|usage| usage.was_requested), "{command} {help}");
             }
@@ -700,6 +885,9 @@ mod tests {
             "restore dir s3://bucket",
             "cleanup",
             "cleanup a -p b",
+            "ls",
+            "ls dir",
+            "du s3://bucket s3://other",
             "frobnicate a b",
         ] {
             let args = line.split(' ').map(str::to_owned).collect();

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod cli;
+mod listing;
 mod open_files;
 mod output;
 mod question;
@@ -72,6 +73,18 @@ fn execute(command: Command, printer: &mut Printer) -> Result<u8> {
             printer.verification(&verification);
             Ok(verification.exit_code())
         }
+        Command::List { config, is_recursive, sizes } => {
+            let (keeper, _) = open(config, printer)?;
+            let contents = keeper.list(is_recursive, &mut |event| printer.event(event))?;
+            listing::print_contents(printer, &contents, sizes);
+            Ok(exit::SUCCESS)
+        }
+        Command::Usage { config, max_depth, sizes } => {
+            let (keeper, _) = open(config, printer)?;
+            let usage = keeper.usage(&mut |event| printer.event(event))?;
+            listing::print_usage(printer, &usage, max_depth, sizes);
+            Ok(exit::SUCCESS)
+        }
         Command::Cleanup { dir, selection, mock } => {
             let cancel = Cancel::new();
             let _question = signals::cancel_on_signals(cancel.clone())?;
@@ -102,16 +115,16 @@ fn sync(
     let removes_leftovers = direction == Direction::Restore && !plan.leftovers.is_empty();
     let must_ask = !mock && !yes && (removes_leftovers || !plan.is_empty());
     printer.plan(&plan, keeper, must_ask);
-    let is_nothing = plan.is_empty() && plan.kept.entries == 0 && plan.skipped.is_empty();
-    if direction == Direction::Restore && is_nothing {
-        let bucket = &keeper.config().bucket;
-        printer.warning(&format!("there are no objects in {bucket}; check the prefix"));
-    }
     if must_ask {
         // A plan that could not be printed cannot be confirmed.
         printer.check_written()?;
     }
     keeper.check(&plan)?;
+    let is_nothing = plan.is_empty() && plan.kept.entries == 0 && plan.skipped.is_empty();
+    if direction == Direction::Restore && is_nothing {
+        let bucket = &keeper.config().bucket;
+        printer.warning(&format!("there are no objects in {bucket}; check the prefix"));
+    }
     if mock {
         return Ok(if plan.skipped.is_empty() { exit::SUCCESS } else { exit::PARTIAL });
     }

@@ -33,7 +33,7 @@ impl Printer {
     }
 
     /// Prints one result as text or JSON. `json` is only called if needed: there may be a million results.
-    fn line(&mut self, text: impl Display, json: impl FnOnce() -> serde_json::Value) {
+    pub fn line(&mut self, text: impl Display, json: impl FnOnce() -> serde_json::Value) {
         let written = match (self.output.json, self.output.quiet) {
             (true, _) => writeln!(self.out, "{}", json()),
             (false, true) => Ok(()),
@@ -42,7 +42,12 @@ impl Printer {
         self.record(written);
     }
 
-    fn flush(&mut self) {
+    /// Removes the progress from the terminal, for results to follow.
+    pub fn end_progress(&mut self) {
+        self.progress.finish_and_clear();
+    }
+
+    pub fn flush(&mut self) {
         let flushed = self.out.flush();
         self.record(flushed);
     }
@@ -259,6 +264,7 @@ impl Printer {
             Stage::Waiting => {
                 ProgressBar::new_spinner().with_message("waiting for another run in the directory")
             }
+            Stage::Listing => ProgressBar::new_spinner().with_message("listing the bucket"),
             Stage::Scanning => ProgressBar::new_spinner().with_message("scanning both sides"),
             Stage::Comparing { entries, .. } => ProgressBar::new_spinner()
                 .with_message(format!("comparing the contents of {entries} files")),

@@ -28,6 +28,27 @@ pub(crate) enum ListFrom {
     Next(NextPage),
     /// At the first key. Keys with a `/` after the prefix are folded into common prefixes.
     OneLevel,
+    /// Where another page of one level ended.
+    NextOfLevel(NextPage),
+}
+
+impl ListFrom {
+    /// Whether the page starts at the first key.
+    fn is_first(&self) -> bool {
+        matches!(self, ListFrom::Beginning | ListFrom::OneLevel)
+    }
+
+    fn is_one_level(&self) -> bool {
+        matches!(self, ListFrom::OneLevel | ListFrom::NextOfLevel(_))
+    }
+
+    /// Where another page ended.
+    fn next(&self) -> Option<&NextPage> {
+        match self {
+            ListFrom::Next(next) | ListFrom::NextOfLevel(next) => Some(next),
+            _ => None,
+        }
+    }
 }
 
 /// The versions of the operation.
@@ -43,7 +64,7 @@ impl Client {
         let page = self.retry("list", format!("s3://{}/{prefix}", self.bucket), || {
             let (page, version) = self.list_version(prefix, from)?;
             let encoding = self.encoding_of(&page, prefix, from, version);
-            page.decode(encoding, matches!(from, ListFrom::Next(NextPage::LastKey { .. })))
+            page.decode(encoding, matches!(from.next(), Some(NextPage::LastKey { .. })))
         });
         page.map_err(|error| {
             let advice = bucket_in_endpoint::advice(&self.access, &self.bucket, error.cause());
@@ -57,11 +78,12 @@ impl Client {
         if self.quirks.lists_version_1.is_set() {
             return list(Version::One).map(|page| (page, Version::One));
         }
-        let is_first = matches!(from, ListFrom::Beginning);
         match list(Version::Two) {
             // Only the first request shows it: another one may be refused because of where it starts.
             Err(cause)
-                if is_first && !self.quirks.lists_version_2.is_set() && is_refused(&cause) =>
+                if from.is_first()
+                    && !self.quirks.lists_version_2.is_set()
+                    && is_refused(&cause) =>
             {
                 let Ok(page) = list(Version::One) else { return Err(cause) };
                 self.quirks.lists_version_1.set();
@@ -69,13 +91,13 @@ impl Client {
             }
             Ok(page) if page.is_version_1() => {
                 self.quirks.lists_version_1.set();
-                match from {
-                    ListFrom::Beginning | ListFrom::OneLevel => Ok((page, Version::One)),
+                match from.next() {
+                    None if from.is_first() => Ok((page, Version::One)),
                     // The store ignored where the page starts.
-                    ListFrom::After(_) | ListFrom::Next(NextPage::LastKey { .. }) => {
+                    None | Some(NextPage::LastKey { .. }) => {
                         list(Version::One).map(|page| (page, Version::One))
                     }
-                    ListFrom::Next(_) => Err(Cause::Malformed(
+                    Some(_) => Err(Cause::Malformed(
                         "listing: a page of ListObjects follows one of ListObjectsV2".to_owned(),
                     )),
                 }
@@ -95,18 +117,17 @@ impl Client {
         version: Version,
         is_encoded: bool,
     ) -> Result<RawPage, Cause> {
-        let after = match from {
-            ListFrom::After(path) => Some(format!("{prefix}{path}")),
-            ListFrom::Next(NextPage::Marker(key) | NextPage::LastKey { key, .. }) => {
-                Some(key.clone())
-            }
+        let after = match (from, from.next()) {
+            (ListFrom::After(path), _) => Some(format!("{prefix}{path}")),
+            (_, Some(NextPage::Marker(key) | NextPage::LastKey { key, .. })) => Some(key.clone()),
             _ => None,
         };
         let mut query = Vec::new();
-        match from {
-            ListFrom::Next(NextPage::Token(token)) => query.push(("continuation-token", &**token)),
-            ListFrom::OneLevel => query.push(("delimiter", "/")),
-            _ => {}
+        if let Some(NextPage::Token(token)) = from.next() {
+            query.push(("continuation-token", &**token));
+        }
+        if from.is_one_level() {
+            query.push(("delimiter", "/"));
         }
         if is_encoded {
             query.push(("encoding-type", "url"));

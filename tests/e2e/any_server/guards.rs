@@ -73,13 +73,17 @@ fn run_without_terminal_and_without_yes_changes_nothing() {
 }
 
 #[test]
-fn restore_from_an_empty_prefix_warns() {
+fn restore_from_an_empty_prefix_fails_and_names_similar_ones() {
     let world = World::on_any_server();
     world.write("dir/a", "a");
     world.expect(0, "backup dir BUCKET/photos --yes");
     let warning = "check the prefix";
-    world.expect(0, "restore BUCKET/fotos back --yes --quiet").assert_says(warning);
-    world.expect(0, "restore BUCKET/fotos dir --yes --no-delete").assert_says(warning);
+    let suggestion = format!("did you mean s3://{}/photos/?", world.bucket);
+    world.expect(1, "restore BUCKET/fotos back --yes --quiet").assert_says(&suggestion);
+    world.expect(1, "restore BUCKET/fotos dir --yes --no-delete").assert_says(&suggestion);
+    world.expect(1, "restore BUCKET/fotos/ back --mock").assert_says(&suggestion);
+    assert!(!world.path("back").exists());
+    world.expect(0, "restore BUCKET/fotos empty --yes --allow-empty").assert_says(warning);
     for line in ["restore BUCKET/photos back --yes", "restore BUCKET/photos back --yes"] {
         assert!(!world.expect(0, line).stderr.contains(warning));
     }

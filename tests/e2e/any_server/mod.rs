@@ -4,6 +4,7 @@ mod aws;
 pub mod command_line;
 mod conflicts;
 mod guards;
+mod listing;
 mod local;
 mod names;
 mod round_trip;
