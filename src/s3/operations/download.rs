@@ -199,6 +199,10 @@ impl Client {
                     refused = condition;
                     continue;
                 }
+                // The answer to the request with the condition counts.
+                Err(Cause::S3 { status: 412, .. }) if refused.is_some() => {
+                    return Err(Cause::OBJECT_REPLACED);
+                }
                 Err(Cause::S3 { status: status @ (416 | 501), .. }) if !download.is_whole() => {
                     if status == 501 {
                         self.quirks.ignores_ranges.set();
