@@ -12,6 +12,7 @@
 //! | [`listing`] | `ls` and `du`, restoring a single object, a prefix without objects |
 //! | [`integrity`] | checksums, temporary files, crashes, retries, `verify` |
 //! | [`credentials_and_settings`] | all options, the output, credentials, settings |
+//! | [`scheduled_jobs`] | cron, systemd, mail, a dead man's switch, containers |
 //! | [`stores`] | AWS permissions, S3-compatible stores, addressing, proxies, `aws s3 sync` |
 //! | [`cost_and_scale`] | requests, concurrency, memory, listing, the benchmark |
 //! | [`embedding`] | s3keep as a library: plans, events, cancellation, guards |
@@ -33,6 +34,7 @@ macro_rules! links {
 [listing]: crate::guide::listing
 [integrity]: crate::guide::integrity
 [credentials_and_settings]: crate::guide::credentials_and_settings
+[scheduled_jobs]: crate::guide::scheduled_jobs
 [stores]: crate::guide::stores
 [cost_and_scale]: crate::guide::cost_and_scale
 [embedding]: crate::guide::embedding
@@ -64,6 +66,9 @@ pub mod integrity {}
 
 #[doc = concat!(links!(), include_str!("credentials_and_settings.md"))]
 pub mod credentials_and_settings {}
+
+#[doc = concat!(links!(), include_str!("scheduled_jobs.md"))]
+pub mod scheduled_jobs {}
 
 #[doc = concat!(links!(), include_str!("stores.md"))]
 pub mod stores {}

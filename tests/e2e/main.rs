@@ -38,6 +38,7 @@ mod races;
 mod record;
 mod requests;
 mod resume;
+mod scheduled_jobs;
 mod secrets;
 mod selection;
 mod spellings;
