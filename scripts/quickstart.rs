@@ -16,17 +16,32 @@ mod arguments;
 #[allow(dead_code, reason = "the example runs only some commands, without confirmation")]
 #[path = "../src/bin/s3keep/cli.rs"]
 mod cli;
+#[allow(dead_code, reason = "the example runs only some commands, without confirmation")]
+#[path = "../src/bin/s3keep/commands.rs"]
+mod commands;
+#[path = "../src/bin/s3keep/completions.rs"]
+mod completions;
+#[allow(dead_code, reason = "the example runs only some commands, without confirmation")]
+#[path = "../src/bin/s3keep/flags.rs"]
+mod flags;
+#[path = "../src/bin/s3keep/help.rs"]
+mod help;
+#[path = "../src/bin/s3keep/man.rs"]
+mod man;
 #[allow(dead_code, reason = "the example prints the results of only some commands")]
 #[path = "../src/bin/s3keep/output.rs"]
 mod output;
+#[allow(dead_code, reason = "the example runs only some commands, without confirmation")]
+#[path = "../src/bin/s3keep/request.rs"]
+mod request;
 #[path = "../tests/support/store/mod.rs"]
 mod store;
 
 use std::{collections::BTreeSet, fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use cli::Command;
 use output::Printer;
+use request::Command;
 use s3keep::{Env, Error, Event, Keeper, exit};
 use store::{ACCESS_KEY, BUCKET, SECRET_KEY, Store};
 

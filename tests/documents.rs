@@ -86,13 +86,13 @@ fn defaults_in_help_and_guide_are_those_of_the_library() {
         ("--timeout", format!("{}s", default.stall_timeout.as_secs())),
     ] {
         let described = help.split(&format!(" {option} ")).nth(1).unwrap();
-        let in_help = described.split("(default ").nth(1).and_then(|rest| rest.split(')').next());
+        let in_help = described.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
         assert_eq!(in_help, Some(value.as_str()), "{option}");
         let row = page.lines().find(|row| row.starts_with(&format!("| `{option} "))).unwrap();
         assert!(row.ends_with(&format!(" | {value} |")), "{row}");
     }
     let checksum = default.checksum.to_string().to_lowercase();
-    assert!(help.contains(&format!("{checksum} (default)")), "{help}");
+    assert!(help.contains(&format!("[default: {checksum}]")), "{help}");
     let row = page.lines().find(|row| row.starts_with("| `--checksum-algorithm ")).unwrap();
     assert!(row.ends_with(&format!(" | `{checksum}` |")), "{row}");
 }

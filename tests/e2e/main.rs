@@ -41,6 +41,7 @@ mod resume;
 mod scheduled_jobs;
 mod secrets;
 mod selection;
+mod shell_completions;
 mod spellings;
 mod unfinished_restores;
 mod withheld;

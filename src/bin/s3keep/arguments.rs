@@ -4,6 +4,8 @@
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind};
 
+use crate::commands::{DEFINITIONS, Definition};
+
 /// How long `--wait` without a time waits.
 const LONGEST_WAIT: &str = "100years";
 
@@ -37,7 +39,10 @@ pub fn normalize(args: &[String], command: &CommandInfoWithArgs) -> Result<Vec<S
                 (true, Some(_)) => return Err(format!("{name} takes no value")),
                 (false, Some(value)) => normal.push(value),
                 (false, None) if name == "--wait" => {
-                    let time = args.next_if(|next| humantime::parse_duration(next).is_ok());
+                    let is_time = |text: &&String| {
+                        text.parse::<u64>().is_ok() || humantime::parse_duration(text).is_ok()
+                    };
+                    let time = args.next_if(is_time);
                     normal.push(time.map_or(LONGEST_WAIT.to_owned(), String::clone));
                 }
                 (false, None) => normal.push(next_value(name, args.next())?),
@@ -72,6 +77,10 @@ fn next_value(name: &str, next: Option<&String>) -> Result<String, String> {
 }
 
 fn unknown_option(name: &str, command: &CommandInfoWithArgs) -> String {
+    let has_option = |other: &&Definition| other.flags().any(|flag| flag.long == name);
+    if let Some(other) = DEFINITIONS.iter().find(has_option) {
+        return format!("{name} is an option of {}", other.name);
+    }
     let suggestion = nearest(name, command.flags.iter().map(|flag| flag.long));
     let suggestion = suggestion.map(|other| format!("; did you mean {other}?"));
     format!("there is no option {name}{}", suggestion.unwrap_or_default())

@@ -5,7 +5,7 @@ use indicatif::HumanCount;
 use s3keep::{Contents, Count, Escaped, Usage, exit};
 use serde_json::{Value, json};
 
-use crate::{cli::Sizes, output::Printer};
+use crate::{output::Printer, request::Sizes};
 
 /// Prints what `ls` lists: directories and objects in one order, then the totals.
 pub fn print_contents(printer: &mut Printer, contents: &Contents, sizes: Sizes) {

@@ -4,10 +4,16 @@
 
 mod arguments;
 mod cli;
+mod commands;
+mod completions;
+mod flags;
+mod help;
 mod listing;
+mod man;
 mod open_files;
 mod output;
 mod question;
+mod request;
 mod signals;
 
 use std::{
@@ -16,8 +22,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use cli::{Command, Request};
 use output::Printer;
+use request::{Command, Request};
 use s3keep::{Cancel, Config, Direction, Env, Error, Keeper, Refusal, exit};
 use signals::Question;
 

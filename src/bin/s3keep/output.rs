@@ -15,7 +15,7 @@ use s3keep::{
 };
 use serde_json::json;
 
-use crate::cli::Output;
+use crate::request::Output;
 
 /// Prints results. Neither a closed pipe (`| head`) nor a full disk stops the run.
 pub struct Printer {

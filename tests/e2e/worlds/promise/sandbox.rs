@@ -32,8 +32,8 @@ use crate::{
 const SKEW: i64 = -600;
 
 /// The guards are the subject of other tests, too.
-const OPTIONS: &str = "--yes --retries 0 --no-sync --allow-empty --allow-unrelated --allow-doubt \
-                       --max-delete 100%";
+const OPTIONS: &str =
+    "--yes --retries 0 --allow-empty --allow-unrelated --allow-doubt --max-delete 100%";
 
 /// Contents shorter than this are not unique.
 const MIN_UNIQUE: usize = 8;
@@ -275,6 +275,9 @@ impl Sandbox {
         let mut command = self.world.command();
         command.args(places).args(OPTIONS.split_whitespace());
         command.args(["--workers", &run.workers.to_string()]);
+        if run.direction == Direction::Restore {
+            command.arg("--no-sync");
+        }
         if !self.has_record {
             command.arg("--no-record");
         }
