@@ -1,7 +1,7 @@
 //! An S3 server that uses almost no CPU time, for benchmarks of clients:
 //!
 //! ```sh
-//! cargo run --release --example free-store [PORT]
+//! cargo run --release --example free-store [PORT | ADDRESS:PORT]
 //! ```
 //!
 //! It discards bodies: it serves bytes of one value, regardless of the content that was uploaded, and its
@@ -18,6 +18,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
+    net::{Ipv4Addr, SocketAddrV4},
     ops::Bound,
     pin::Pin,
     sync::{
@@ -46,10 +47,13 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> io::Result<()> {
-    let port = std::env::args().nth(1).map_or(Ok(0), |port| port.parse());
-    let port = port.map_err(|_| io::Error::other("PORT must be a number"))?;
+    let argument = std::env::args().nth(1).unwrap_or("0".to_owned());
+    let loopback = argument.parse().map(|port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+    let address = loopback.or(argument.parse::<SocketAddrV4>());
+    let address =
+        address.map_err(|_| io::Error::other("the argument is no PORT or ADDRESS:PORT"))?;
     let socket = tokio::net::TcpSocket::new_v4()?;
-    socket.bind(([127, 0, 0, 1], port).into())?;
+    socket.bind(address.into())?;
     // Clients may keep all processors busy. A long backlog keeps the connections that this process
     // cannot accept at once, as a distant store would.
     let listener = socket.listen(4_096)?;

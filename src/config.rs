@@ -135,7 +135,8 @@ pub struct TransferConfig {
     pub retries: u32,
     /// How long establishing a connection may take. Must not be zero.
     pub connect_timeout: Duration,
-    /// How long a single read or write may take. Must not be zero.
+    /// How long a single read or write may take. Must not be zero. A request that moves less than 64 bytes
+    /// per second in ten times as long fails as well.
     pub stall_timeout: Duration,
 }
 

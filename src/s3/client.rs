@@ -153,6 +153,16 @@ impl Client {
         self.throttle.is_latency_bound()
     }
 
+    /// The shortest time in which the server has responded.
+    pub(crate) fn min_latency(&self) -> Duration {
+        self.throttle.min_latency()
+    }
+
+    /// The bytes that were sent and received.
+    pub(crate) fn bytes_moved(&self) -> u64 {
+        self.http.bytes_moved()
+    }
+
     /// Runs `work`, and breaks its connections if it does not end soon after a cancellation.
     pub(crate) fn with_cancel_watchdog<T>(&self, work: impl FnOnce() -> T) -> T {
         watchdog::with_cancel_watchdog(&self.cancel, || self.http.break_connections(), work)

@@ -225,6 +225,11 @@ impl Throttle {
         self.is_latency_bound.load(Ordering::Relaxed)
     }
 
+    /// The shortest time in which the server has responded. Zero, if it has not responded yet.
+    pub(crate) fn min_latency(&self) -> Duration {
+        self.window().min_latency.unwrap_or_default()
+    }
+
     /// Waits until another request may be in flight, or until the run is cancelled.
     pub(crate) fn acquire(&self, cancel: &Cancel) -> Permit<'_> {
         let try_acquire = || {

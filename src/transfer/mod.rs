@@ -43,6 +43,7 @@ mod delete;
 mod download;
 mod growth;
 mod holes;
+mod in_flight;
 mod job;
 mod large;
 mod learn;

@@ -19,6 +19,7 @@ use crate::{
     s3::parts::is_large,
     transfer::{
         context::RunContext,
+        in_flight::{InFlight, Measured},
         job::{Failed, Job, LargeId, Outcome, Unpublished},
         large::LargeTransfer,
         steps::Transferred,
@@ -93,6 +94,8 @@ pub(super) struct Scheduler<'a, H> {
     in_flight: usize,
     /// The bytes of the small objects and parts in flight.
     bytes_in_flight: u64,
+    /// The requests in flight. Of the small objects in one job, the largest counts.
+    requests: InFlight,
     /// Complete downloads that wait to be published.
     unpublished: Vec<Unpublished>,
     /// When the first of them was complete.
@@ -140,6 +143,7 @@ impl<'a, H> Scheduler<'a, H> {
             ready: VecDeque::new(),
             in_flight: 0,
             bytes_in_flight: 0,
+            requests: InFlight::new(),
             unpublished: Vec::new(),
             unpublished_since: None,
             publishing: 0,
@@ -182,6 +186,14 @@ impl<'a, H> Scheduler<'a, H> {
         }
     }
 
+    /// Whether another request may be in flight.
+    fn may_start(&mut self) -> bool {
+        let client = self.context.client;
+        let measured = Measured { moved: client.bytes_moved(), min_latency: client.min_latency() };
+        self.bytes_in_flight < self.max_bytes_in_flight()
+            && self.requests.may_start(Instant::now(), measured)
+    }
+
     /// A part of the large object that has the fewest parts in flight.
     fn next_part(&mut self) -> Option<Job<H>> {
         let open = self
@@ -192,6 +204,7 @@ impl<'a, H> Scheduler<'a, H> {
         let job = large.next_part(id)?;
         if let Job::Part { bytes, .. } = &job {
             self.bytes_in_flight += bytes;
+            self.requests.start(*bytes);
         }
         Some(job)
     }
@@ -267,6 +280,7 @@ impl<'a, H> Scheduler<'a, H> {
         }
         self.in_flight += transfers.len();
         self.bytes_in_flight += bytes;
+        self.requests.start(largest(&transfers, self.direction));
         self.free_space = self.free_space.saturating_sub(bytes);
         Job::Small(transfers)
     }
@@ -352,6 +366,11 @@ impl<'a, H> Scheduler<'a, H> {
     }
 }
 
+/// The size of the largest transfer.
+fn largest<'t>(transfers: impl IntoIterator<Item = &'t Transfer>, direction: Direction) -> u64 {
+    transfers.into_iter().map(|transfer| transfer.size(direction)).max().unwrap_or(0)
+}
+
 /// The warning that so many downloads may not fit on the disk.
 fn warning_of_space(count: usize, dir: &Path) -> String {
     let dir = dir.display().to_string();
@@ -380,7 +399,7 @@ impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
         if let Some(job) = self.ready.pop_front() {
             return Some(job);
         }
-        if self.bytes_in_flight >= self.max_bytes_in_flight() {
+        if !self.may_start() {
             return None;
         }
         let is_ending = self.waiting.is_empty() && self.deferred.is_empty();
@@ -430,6 +449,10 @@ impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
         match outcome {
             Outcome::Small { results, untried } => {
                 self.in_flight -= untried.len();
+                let tried = results.iter().map(|(transfer, _)| transfer);
+                let bytes = largest(tried.chain(&untried), self.direction);
+                let is_success = results.iter().all(|(_, result)| result.is_ok());
+                self.requests.end(bytes, is_success);
                 for transfer in untried {
                     self.bytes_in_flight -= transfer.size(self.direction);
                     self.waiting.push_back(transfer);
@@ -451,6 +474,7 @@ impl<H: Send + Sync> JobSource for Scheduler<'_, H> {
             }
             Outcome::Part { id, bytes, result } => {
                 self.bytes_in_flight -= bytes;
+                self.requests.end(bytes, result.is_ok());
                 if let Some(large) = self.large.get_mut(&id)
                     && let Some(error) = large.record_part(result)
                     && error.is_fatal()
@@ -642,6 +666,7 @@ mod tests {
                 &mut report,
                 &mut on_event,
             );
+            scheduler.requests = InFlight::unlimited();
             if is_deferred {
                 // The large ones seemed not to fit when the run began.
                 let is_large = |transfer: &Transfer| {

@@ -42,6 +42,7 @@ mod scheduled_jobs;
 mod secrets;
 mod selection;
 mod shell_completions;
+mod slow_lines;
 mod spellings;
 mod unfinished_restores;
 mod withheld;

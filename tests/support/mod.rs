@@ -13,6 +13,7 @@ mod files;
 mod limits;
 mod new_bucket;
 pub mod proxy;
+pub mod relay;
 pub mod store;
 pub mod tls_front;
 

@@ -20,6 +20,7 @@ use crate::{
             connections::{CountingConnector, WorkingConnections},
             dns::DnsCache,
             early_response::EarlyResponseConnector,
+            progress::Meter,
             proxy::ProxyRules,
             route::RouteConnector,
             tls::TlsConnector,
@@ -34,6 +35,7 @@ pub(crate) struct Connecting {
     /// The TLS configuration with the certificates of the bundle, if there is one.
     pub bundle: Option<Arc<ClientConfig>>,
     pub connections: WorkingConnections,
+    pub meter: Meter,
 }
 
 impl Connecting {
@@ -42,6 +44,7 @@ impl Connecting {
             rules: ProxyRules::new(proxy)?,
             bundle: bundle_config(ca_bundle)?,
             connections: WorkingConnections::default(),
+            meter: Meter::default(),
         })
     }
 
@@ -57,7 +60,7 @@ impl Connecting {
 
     /// An agent with a configuration that began as [`config`](Self::config).
     pub(crate) fn agent(&self, config: Config) -> Agent {
-        let connector = RouteConnector::new(self.rules.clone())
+        let connector = RouteConnector::new(self.rules.clone(), self.meter.clone())
             .chain(EarlyResponseConnector)
             .chain(TlsConnector { config: self.bundle.clone() })
             .chain(RustlsConnector::default())

@@ -75,6 +75,11 @@ impl HttpClient {
         self.connecting.connections.working()
     }
 
+    /// The bytes that all connections have sent and received.
+    pub(crate) fn bytes_moved(&self) -> u64 {
+        self.connecting.meter.bytes()
+    }
+
     /// Whether requests to `server` go through a proxy, which may be the one that fails.
     pub(crate) fn uses_proxy(&self, server: &str) -> bool {
         server.parse().is_ok_and(|url| self.is_proxied(&url))

@@ -2,7 +2,7 @@
 //! crate provides the types that others need.
 //!
 //! A request to S3 has no time limit as a whole, because objects may be large and networks slow.
-//! The limits apply to each connect, read and write.
+//! The limits apply to each connect, read and write, and to the progress of each request.
 
 mod absolute_form;
 mod agent;
@@ -15,6 +15,7 @@ mod dns;
 mod early_response;
 mod http_client;
 mod no_proxy;
+mod progress;
 mod proxy;
 mod response;
 mod route;

@@ -9,6 +9,7 @@ use ureq::unversioned::transport::{
 use crate::s3::transport::{
     absolute_form::{AbsoluteFormTransport, Secret},
     dialer::Dialer,
+    progress::Meter,
     proxy::ProxyRules,
     tcp,
 };
@@ -25,12 +26,13 @@ use crate::s3::transport::{
 pub(crate) struct RouteConnector {
     rules: Option<ProxyRules>,
     dialer: Dialer,
+    meter: Meter,
 }
 
 impl RouteConnector {
     /// `rules` must be those of the proxy in the configuration of the agent.
-    pub(crate) fn new(rules: Option<ProxyRules>) -> RouteConnector {
-        RouteConnector { rules, dialer: Dialer::default() }
+    pub(crate) fn new(rules: Option<ProxyRules>, meter: Meter) -> RouteConnector {
+        RouteConnector { rules, dialer: Dialer::default(), meter }
     }
 }
 
@@ -47,7 +49,7 @@ impl Connector<()> for RouteConnector {
             details.uri != rules.proxy.uri() && rules.applies_to(details.uri)
         });
         let Some(rules) = rules else {
-            let transport = tcp::connect(&self.dialer, details)?;
+            let transport = tcp::connect(&self.dialer, &self.meter, details)?;
             return Ok(Some(Box::new(transport)));
         };
         if rules.is_http() && !details.needs_tls() {

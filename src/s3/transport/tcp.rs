@@ -11,11 +11,15 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
 };
 
-use crate::s3::transport::dialer::Dialer;
+use crate::s3::transport::{
+    dialer::Dialer,
+    progress::{self, Meter, Progress},
+};
 
 /// Opens a TCP connection to the host of `details`.
 pub(crate) fn connect(
     dialer: &Dialer,
+    meter: &Meter,
     details: &ConnectionDetails,
 ) -> Result<TcpTransport, ureq::Error> {
     let resolved = match details.addrs.is_empty() {
@@ -29,9 +33,12 @@ pub(crate) fn connect(
         .connect(&addresses, timeout.not_zero().map(|after| *after))
         .map_err(|error| with_reason(error, timeout))?;
     stream.set_nodelay(details.config.no_delay())?;
+    progress::limit_unsent(&stream);
     let config = details.config;
+    let progress = Progress::new(meter.clone(), config.timeout_per_read());
     let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-    let transport = TcpTransport { stream: Arc::new(stream), buffers, read: None, write: None };
+    let stream = Arc::new(stream);
+    let transport = TcpTransport { stream, buffers, progress, read: None, write: None };
     let handle: Weak<TcpStream> = Arc::downgrade(&transport.stream);
     let handle: Weak<dyn ShutdownHandle> = handle;
     (details.register_shutdown)(handle)?;
@@ -46,6 +53,7 @@ pub(crate) struct TcpTransport {
     /// Shared (weakly) with ureq, which shuts it down if the run is cancelled.
     stream: Arc<TcpStream>,
     buffers: LazyBuffers,
+    progress: Progress,
     /// The timeouts that the socket has at the moment.
     read: Option<Duration>,
     write: Option<Duration>,
@@ -63,8 +71,20 @@ impl Transport for TcpTransport {
             self.stream.set_write_timeout(after)?;
             self.write = after;
         }
-        let output = &self.buffers.output()[..amount];
-        (&*self.stream).write_all(output).map_err(|error| with_reason(error, timeout))
+        let mut output = &self.buffers.output()[..amount];
+        while !output.is_empty() {
+            let started = Instant::now();
+            match (&*self.stream).write(output) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(written) => {
+                    output = &output[written..];
+                    self.progress.on_sent(written, started.elapsed())?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(with_reason(error, timeout)),
+            }
+        }
+        Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
@@ -87,6 +107,7 @@ impl Transport for TcpTransport {
             }
         };
         self.buffers.input_appended(amount);
+        self.progress.on_received(amount, started.elapsed())?;
         Ok(amount > 0)
     }
 
