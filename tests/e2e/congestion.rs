@@ -158,8 +158,9 @@ fn restore_of_a_server_that_throttles_every_download_gives_up_with_one_message()
     let started = Instant::now();
     let run = world.expect(1, "restore BUCKET back --yes --json");
     assert!(started.elapsed() < Duration::from_secs(300), "{:?}", started.elapsed());
-    assert!((300..700).contains(&hits.count()), "{}", hits.count());
     let summary = crate::any_server::command_line::json_line(&run, "summary");
+    let count = hits.count();
+    assert!((300..700).contains(&count), "{count} in {:?}: {summary}", started.elapsed());
     let ended_by = summary["ended_by"].as_str().unwrap();
     assert!(ended_by.contains("gave up") && ended_by.contains("SlowDown"), "{ended_by}");
     assert!(files(&world.path("back")).is_empty());
