@@ -21,6 +21,9 @@ mod cli;
 mod commands;
 #[path = "../src/bin/s3keep/completions.rs"]
 mod completions;
+#[allow(dead_code, reason = "the example prints no warnings")]
+#[path = "../src/bin/s3keep/environment.rs"]
+mod environment;
 #[allow(dead_code, reason = "the example runs only some commands, without confirmation")]
 #[path = "../src/bin/s3keep/flags.rs"]
 mod flags;

@@ -18,6 +18,9 @@ use crate::{
 /// The most workers that a configuration may ask for.
 const MAX_WORKERS: usize = 1_024;
 
+/// The least bandwidth limit, in bytes per second. With less, servers would close connections as stalled.
+const MIN_BANDWIDTH: u64 = 4 << 10;
+
 /// All settings of a run.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -100,14 +103,26 @@ impl Config {
     pub(crate) fn check(&self) -> Result<()> {
         let transfer = &self.transfer;
         if transfer.workers == 0 || transfer.workers > MAX_WORKERS {
-            return Err(Error::config(format!("the number of workers must be 1 to {MAX_WORKERS}")));
+            return Err(Error::config(format!(
+                "the number of workers (--workers, S3KEEP_WORKERS) must be 1 to {MAX_WORKERS}"
+            )));
         }
         if !(MIN_PART_SIZE..=MAX_PART_SIZE).contains(&transfer.part_size) {
             let (min, max) = (MIN_PART_SIZE >> 20, MAX_PART_SIZE >> 30);
-            return Err(Error::config(format!("the part size must be {min}MiB to {max}GiB")));
+            return Err(Error::config(format!(
+                "the part size (--part-size, S3KEEP_PART_SIZE) must be {min}MiB to {max}GiB"
+            )));
         }
         if transfer.stall_timeout.is_zero() || transfer.connect_timeout.is_zero() {
-            return Err(Error::config("a timeout must be longer than zero"));
+            return Err(Error::config(
+                "a timeout (--timeout, S3KEEP_TIMEOUT) must be longer than zero",
+            ));
+        }
+        if transfer.bandwidth_limit.is_some_and(|limit| limit < MIN_BANDWIDTH) {
+            let min = MIN_BANDWIDTH >> 10;
+            return Err(Error::config(format!(
+                "the bandwidth limit (--bwlimit, S3KEEP_BWLIMIT) must be at least {min}KiB per second"
+            )));
         }
         Ok(())
     }
@@ -138,6 +153,10 @@ pub struct TransferConfig {
     /// How long a single read or write may take. Must not be zero. A request that moves less than 64 bytes
     /// per second in ten times as long fails as well.
     pub stall_timeout: Duration,
+    /// The most bytes per second that are sent to and received from the server, all connections and both
+    /// directions together. At least 4 KiB. A low limit also reduces the number of requests in flight.
+    /// Requests for credentials do not count. `None` sets no limit.
+    pub bandwidth_limit: Option<u64>,
 }
 
 impl Default for TransferConfig {
@@ -151,6 +170,7 @@ impl Default for TransferConfig {
             retries: 5,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
+            bandwidth_limit: None,
         }
     }
 }
@@ -163,6 +183,7 @@ impl TransferConfig {
             retries: self.retries,
             connect_timeout: self.connect_timeout,
             stall_timeout: self.stall_timeout,
+            bandwidth_limit: self.bandwidth_limit,
             checksum: self.checksum,
             unsigned_payload: self.unsigned_payload,
         }

@@ -63,6 +63,8 @@ pub(crate) struct Client {
     retries: u32,
     pub(super) cancel: Cancel,
     throttle: Throttle,
+    /// A bandwidth limit allows no more requests in flight.
+    max_requests: usize,
     outage: Outage,
     /// Responses with status 500 may refuse single uploads.
     expects_refusals: AtomicBool,
@@ -92,7 +94,7 @@ impl Client {
         Ok(Client {
             bucket: bucket.to_owned(),
             access: access.clone(),
-            http: HttpClient::new(access, options)?,
+            http: HttpClient::new(access, options, cancel)?,
             provider,
             signer: Signer::default(),
             address: RwLock::new(Arc::new(address)),
@@ -103,6 +105,7 @@ impl Client {
             retries: options.retries,
             cancel: cancel.clone(),
             throttle: Throttle::new(),
+            max_requests: options.max_requests(),
             outage: Outage::new(),
             expects_refusals: AtomicBool::new(false),
             is_phase_ending: AtomicBool::new(false),
@@ -126,7 +129,7 @@ impl Client {
 
     /// Starts a phase that has at most `workers` requests in flight.
     pub(crate) fn start_phase(&self, workers: usize) {
-        self.throttle.start_phase(workers);
+        self.throttle.start_phase(workers.min(self.max_requests));
         self.outage.end();
         self.is_phase_ending.store(false, Ordering::Relaxed);
     }

@@ -53,6 +53,9 @@ const MAX_BYTES_IN_FLIGHT_NEAR: u64 = 128 << 20;
 /// parts are lost if the run is interrupted.
 const MAX_BYTES_IN_FLIGHT_FAR: u64 = 512 << 20;
 
+/// With a bandwidth limit, the bytes in flight take at most this long. Two parts may exceed it.
+const MAX_SECONDS_IN_FLIGHT: u64 = 8;
+
 /// The most large objects to transfer in parts at a time. More than one, because the system lets
 /// only one thread at a time write to a file.
 const MAX_LARGE_TRANSFERS: usize = 4;
@@ -179,11 +182,17 @@ impl<'a, H> Scheduler<'a, H> {
     }
 
     fn max_bytes_in_flight(&self) -> u64 {
-        if self.context.client.is_latency_bound() {
+        let transfer = &self.context.config.transfer;
+        let useful = transfer.bandwidth_limit.map_or(u64::MAX, |limit| {
+            // While one part waits for its response, another one uses the bandwidth.
+            limit.saturating_mul(MAX_SECONDS_IN_FLIGHT).max(transfer.part_size.saturating_add(1))
+        });
+        let most = if self.context.client.is_latency_bound() {
             MAX_BYTES_IN_FLIGHT_FAR
         } else {
             MAX_BYTES_IN_FLIGHT_NEAR
-        }
+        };
+        most.min(useful)
     }
 
     /// Whether another request may be in flight.
@@ -615,9 +624,14 @@ mod tests {
 
     #[test]
     fn bytes_in_flight_and_large_transfers_are_limited() {
-        for (is_far, limit, is_deferred) in
-            [(false, 128 << 20, false), (true, 512 << 20, false), (true, 512 << 20, true)]
-        {
+        for (is_far, bandwidth, limit, is_deferred) in [
+            (false, None, 128 << 20, false),
+            (true, None, 512 << 20, false),
+            (true, None, 512 << 20, true),
+            (true, Some(8 << 20), 64 << 20, false),
+            // Two parts.
+            (true, Some(1 << 20), PART_SIZE + 1, false),
+        ] {
             let options = AccessOptions {
                 endpoint: Some(far_server()),
                 unsigned: true,
@@ -625,7 +639,8 @@ mod tests {
             };
             let access = Access::resolve(options, Env::default()).unwrap();
             let dir = tempfile::TempDir::new().unwrap();
-            let config = Config::new(dir.path(), "s3://bucket".parse().unwrap(), access);
+            let mut config = Config::new(dir.path(), "s3://bucket".parse().unwrap(), access);
+            config.transfer.bandwidth_limit = bandwidth;
             let cancel = Cancel::new();
             let client =
                 Client::new("bucket", &config.access, &config.transfer.client_options(), &cancel)

@@ -26,6 +26,7 @@ mod interrupts;
 mod kills;
 mod large;
 mod leftovers;
+mod limits;
 mod listing;
 mod locks;
 mod matrix;

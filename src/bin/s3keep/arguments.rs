@@ -68,7 +68,7 @@ pub fn normalize(args: &[String], command: &CommandInfoWithArgs) -> Result<Vec<S
     Ok(normal)
 }
 
-fn is_switch(flag: &FlagInfo) -> bool {
+pub fn is_switch(flag: &FlagInfo) -> bool {
     matches!(flag.kind, FlagInfoKind::Switch)
 }
 

@@ -7,7 +7,7 @@ use crate::{
     arguments::{nearest, normalize},
     commands::{DEFINITIONS, Definition, MOCK_ALIASES, TEXT_COMMANDS, definition},
     completions::{self, Shell},
-    help, man,
+    environment, help, man,
     request::Request,
 };
 
@@ -88,9 +88,17 @@ fn command_request(command: &Definition, args: &[String], env: Env) -> Result<Re
         Usage { text, was_requested: false }
     };
     let args = normalize(args, &(command.info)()).map_err(|why| wrong(&why))?;
+    let options = environment::options(command, &args, &env).map_err(|why| wrong(&why))?;
+    let args: Vec<String> =
+        options.iter().flat_map(environment::FromVariable::arguments).chain(args).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match (command.request)(command.name, &args, env) {
-        Ok(request) => request,
+        Ok(request) => request.map_err(|error| {
+            match environment::name_variables(&format!("{error:#}"), &options) {
+                Some(variables) => error.context(variables),
+                None => error,
+            }
+        }),
         // The text of argh has neither groups nor examples.
         Err(exit) if exit.status.is_ok() => {
             let text = help::of_command(command, !args.contains(&"--help"));

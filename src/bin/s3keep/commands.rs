@@ -136,6 +136,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
         &[
             "--workers",
             "--part-size",
+            "--bwlimit",
             "--retries",
             "--timeout",
             "--checksum-algorithm",

@@ -67,6 +67,9 @@ macro_rules! command {
             /// how long a read or write may stall [default: 60s]
             #[argh(option, arg_name = "time", from_str_fn(duration))]
             timeout: Option<Duration>,
+            /// the most bytes per second, sent and received together, such as 10MiB/s. 0 is no limit
+            #[argh(option, arg_name = "rate", from_str_fn(bandwidth))]
+            bwlimit: Option<u64>,
             /// print one JSON object per line
             #[argh(switch)]
             json: bool,
@@ -89,12 +92,12 @@ macro_rules! command {
                 Ok(Access::resolve(options, env)?)
             }
 
-            fn transfer(&self) -> TransferConfig {
-                let default = TransferConfig::default();
+            fn transfer(&self, default: TransferConfig) -> TransferConfig {
                 TransferConfig {
                     workers: self.workers.unwrap_or(default.workers),
                     retries: self.retries.unwrap_or(default.retries),
                     stall_timeout: self.timeout.unwrap_or(default.stall_timeout),
+                    bandwidth_limit: self.bwlimit.filter(|limit| *limit > 0),
                     ..default
                 }
             }
@@ -174,7 +177,7 @@ macro_rules! comparing_command {
                 config.selection.one_file_system = self.one_file_system;
                 config.selection.exclude_caches = self.exclude_caches;
                 config.selection.skip_special = self.special.unwrap_or_default();
-                config.transfer = self.transfer();
+                config.transfer = self.transfer(config.transfer);
                 if let Some(size) = self.part_size {
                     config.transfer.part_size = size.as_u64();
                 }
@@ -333,7 +336,7 @@ macro_rules! listing_command {
                 let bucket = bucket_only(&self.location, &self.bucket)?;
                 // No directory is read.
                 let mut config = Config::new("", bucket, self.access(env)?);
-                config.transfer = self.transfer();
+                config.transfer = self.transfer(config.transfer);
                 Ok(config)
             }
 
@@ -588,6 +591,27 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
+/// Bytes per second. Zero is no limit.
+fn bandwidth(text: &str) -> Result<u64, String> {
+    let wrong = |why: &str| Err(format!("'{text}' {why}; write a rate as 10MiB/s or 500KB/s"));
+    if matches!(text, "0" | "off") {
+        return Ok(0);
+    }
+    let size = text.strip_suffix("/s").unwrap_or(text);
+    if size.parse::<f64>().is_ok() {
+        // rsync and rclone count in KiB here, most others in bytes.
+        return wrong("has no unit");
+    }
+    if size.ends_with('b') || size.ends_with("bit") || size.ends_with("bps") {
+        return wrong("may be in bits");
+    }
+    match size.parse::<ByteSize>() {
+        Ok(size) if size.as_u64() > 0 => Ok(size.as_u64()),
+        Ok(_) => wrong("is too low"),
+        Err(_) => wrong("is not a rate"),
+    }
+}
+
 fn max_delete(text: &str) -> Result<MaxDelete, String> {
     let wrong = || format!("'{text}' is neither a number of entries nor a percentage such as 75%");
     match text.strip_suffix('%') {
@@ -602,6 +626,28 @@ fn max_delete(text: &str) -> Result<MaxDelete, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bandwidth_is_a_size_per_second_with_a_unit() {
+        for (text, expected) in [
+            ("10MiB/s", 10 << 20),
+            ("10MiB", 10 << 20),
+            ("10M", 10_000_000),
+            ("1.5MB/s", 1_500_000),
+            ("500k/s", 500_000),
+            ("8000B/s", 8_000),
+            ("0", 0),
+            ("off", 0),
+        ] {
+            assert_eq!(bandwidth(text), Ok(expected), "{text}");
+        }
+        for text in
+            ["1000", "1000/s", "10Mb/s", "10Mbit/s", "10Mbps", "fast", "", "/s", "-1MiB", "0MiB"]
+        {
+            let error = bandwidth(text).unwrap_err();
+            assert!(error.contains("write a rate as 10MiB/s"), "{error}");
+        }
+    }
 
     #[test]
     fn most_deletions_are_a_number_or_a_percentage() {

@@ -3,7 +3,10 @@
 use argh::{FlagInfo, FlagInfoKind};
 use textwrap::Options;
 
-use crate::commands::{DEFINITIONS, Definition, GROUPS, TEXT_COMMANDS};
+use crate::{
+    commands::{DEFINITIONS, Definition, GROUPS, TEXT_COMMANDS},
+    environment::variable,
+};
 
 /// The width of a line.
 const WIDTH: usize = 80;
@@ -11,10 +14,15 @@ const WIDTH: usize = 80;
 /// The column at which the descriptions of options begin.
 const DESCRIPTION: usize = 29;
 
+/// A space at which no line ends.
+pub const NO_BREAK_SPACE: char = '\u{a0}';
+
 /// What follows the list of commands, and ends the manual page.
 pub const ENVIRONMENT: &str = "\
 Credentials, region and endpoint are read from the same places as the AWS tools read them: \
-AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3, or a profile.";
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3, or a profile. \
+Variables such as S3KEEP_WORKERS stand for options of location, performance and output: see `[env: ]` \
+in the help of a command. An option wins over its variable.";
 
 /// The exit codes and their meanings.
 pub const EXIT_CODES: &[(u8, &str)] = &[
@@ -85,15 +93,21 @@ fn option(flag: &FlagInfo, is_short: bool) -> String {
     let names = format!("{}{}{}", short_name(flag), flag.long, value_name(flag));
     let description = match is_short {
         true => first_sentence(flag.description),
-        false => flag.description.to_owned(),
+        false => description(flag),
     };
     let indent = " ".repeat(DESCRIPTION);
     let options = Options::new(WIDTH).initial_indent(&indent).subsequent_indent(&indent);
-    let description = textwrap::fill(&description, options);
+    let description = textwrap::fill(&description, options).replace(NO_BREAK_SPACE, " ");
     match names.len() + 3 < DESCRIPTION {
         true => format!("  {names:<width$}{}\n", description.trim_start(), width = DESCRIPTION - 2),
         false => format!("  {names}\n{description}\n"),
     }
+}
+
+/// The description of an option, with the environment variable that stands for it.
+pub fn description(flag: &FlagInfo) -> String {
+    let variable = variable(flag.long).map(|name| format!(" [env:{NO_BREAK_SPACE}{name}]"));
+    format!("{}{}", flag.description, variable.unwrap_or_default())
 }
 
 fn short_name(flag: &FlagInfo) -> String {

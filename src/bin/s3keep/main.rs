@@ -6,6 +6,7 @@ mod arguments;
 mod cli;
 mod commands;
 mod completions;
+mod environment;
 mod flags;
 mod help;
 mod listing;
@@ -56,6 +57,8 @@ fn run() -> Result<u8> {
     };
     let Request { command, output } = request;
     let mut printer = Printer::new(output);
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    environment::warnings(names).iter().for_each(|text| printer.warning(text));
     let code = execute(command, &mut printer)?;
     if let Err(error) = printer.check_written() {
         output::print_error(&format!("{error:#}"));

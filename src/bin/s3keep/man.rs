@@ -4,7 +4,7 @@ use roff::{Roff, bold, italic, roman};
 
 use crate::{
     commands::{DEFINITIONS, Definition, GROUPS, TEXT_COMMANDS},
-    help::{ENVIRONMENT, EXIT_CODES, value_name},
+    help::{ENVIRONMENT, EXIT_CODES, NO_BREAK_SPACE, description, value_name},
 };
 
 /// The manual page of a command, or that of the program.
@@ -62,7 +62,7 @@ fn describe(page: &mut Roff, command: &Definition) {
             let short = flag.short.map(|short| format!("-{short}, ")).unwrap_or_default();
             page.control("TP", []);
             page.text([bold(format!("{short}{}", flag.long)), italic(value_name(flag))]);
-            page.text([roman(flag.description)]);
+            page.text([roman(description(flag).replace(NO_BREAK_SPACE, " "))]);
         }
     }
     page.control("SH", ["EXAMPLES"]);

@@ -16,6 +16,7 @@ use crate::{
     s3::{
         access::Proxy,
         transport::{
+            bandwidth::{Bandwidth, BandwidthConnector},
             certificates::bundle_config,
             connections::{CountingConnector, WorkingConnections},
             dns::DnsCache,
@@ -36,6 +37,8 @@ pub(crate) struct Connecting {
     pub bundle: Option<Arc<ClientConfig>>,
     pub connections: WorkingConnections,
     pub meter: Meter,
+    /// The limit that all connections share, if there is one.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 impl Connecting {
@@ -45,6 +48,7 @@ impl Connecting {
             bundle: bundle_config(ca_bundle)?,
             connections: WorkingConnections::default(),
             meter: Meter::default(),
+            bandwidth: None,
         })
     }
 
@@ -60,14 +64,13 @@ impl Connecting {
 
     /// An agent with a configuration that began as [`config`](Self::config).
     pub(crate) fn agent(&self, config: Config) -> Agent {
+        let proxy = self.rules.as_ref().map(|rules| rules.proxy.uri().clone());
         let connector = RouteConnector::new(self.rules.clone(), self.meter.clone())
+            .chain(BandwidthConnector { bandwidth: self.bandwidth.clone(), proxy: proxy.clone() })
             .chain(EarlyResponseConnector)
             .chain(TlsConnector { config: self.bundle.clone() })
             .chain(RustlsConnector::default())
-            .chain(CountingConnector {
-                working: self.connections.clone(),
-                proxy: self.rules.as_ref().map(|rules| rules.proxy.uri().clone()),
-            });
+            .chain(CountingConnector { working: self.connections.clone(), proxy });
         Agent::with_parts(config, connector, DnsCache::default())
     }
 }

@@ -12,6 +12,7 @@ use http::{Request, Uri, uri::Scheme};
 use ureq::{Agent, SendBody, config::Config};
 
 use crate::{
+    cancel::Cancel,
     error::{Cause, Result},
     s3::{
         access::Access,
@@ -19,6 +20,7 @@ use crate::{
         payload::Payload,
         transport::{
             agent::Connecting,
+            bandwidth::Bandwidth,
             connections::Exchange,
             describe::{is_closed, network_error},
             early_response,
@@ -44,8 +46,14 @@ pub(crate) struct HttpClient {
 }
 
 impl HttpClient {
-    pub(crate) fn new(access: &Access, options: &ClientOptions) -> Result<HttpClient> {
-        let connecting = Connecting::new(access.proxy.as_ref(), access.ca_bundle.as_deref())?;
+    pub(crate) fn new(
+        access: &Access,
+        options: &ClientOptions,
+        cancel: &Cancel,
+    ) -> Result<HttpClient> {
+        let mut connecting = Connecting::new(access.proxy.as_ref(), access.ca_bundle.as_deref())?;
+        connecting.bandwidth =
+            options.bandwidth_limit.map(|limit| Bandwidth::new(limit.max(1), cancel));
         let config = connecting
             .config()
             .user_agent(concat!("s3keep/", env!("CARGO_PKG_VERSION")))

@@ -6,6 +6,7 @@
 
 mod absolute_form;
 mod agent;
+mod bandwidth;
 mod certificates;
 mod connections;
 mod credential_fetcher;
