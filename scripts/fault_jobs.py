@@ -68,7 +68,7 @@ class World:
         """Runs s3keep. Returns its exit code and what it printed."""
         dir, bucket = str(self.root), f"s3://{self.bucket}"
         locations = [dir, bucket] if direction == "backup" else [bucket, dir]
-        options = "--yes --quiet --workers 1 --part-size 5MiB --retries 1".split()
+        options = "--yes --quiet --list --workers 1 --part-size 5MiB --retries 1".split()
         env = {
             "PATH": os.environ["PATH"], "HOME": str(self.dir), "XDG_CACHE_HOME": str(self.dir / "cache"),
             "AWS_ENDPOINT_URL_S3": self.store.endpoint, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s",

@@ -27,18 +27,32 @@ mod environment;
 #[allow(dead_code, reason = "the example runs only some commands, without confirmation")]
 #[path = "../src/bin/s3keep/flags.rs"]
 mod flags;
+#[path = "../src/bin/s3keep/grouped.rs"]
+mod grouped;
+#[path = "../src/bin/s3keep/heading.rs"]
+mod heading;
 #[path = "../src/bin/s3keep/help.rs"]
 mod help;
+#[path = "../src/bin/s3keep/json.rs"]
+mod json;
 #[path = "../src/bin/s3keep/man.rs"]
 mod man;
 #[allow(dead_code, reason = "the example prints the results of only some commands")]
 #[path = "../src/bin/s3keep/output.rs"]
 mod output;
+#[path = "../src/bin/s3keep/plan_text.rs"]
+mod plan_text;
 #[allow(dead_code, reason = "the example runs only some commands, without confirmation")]
 #[path = "../src/bin/s3keep/request.rs"]
 mod request;
 #[path = "../tests/support/store/mod.rs"]
 mod store;
+#[path = "../src/bin/s3keep/summary_text.rs"]
+mod summary_text;
+#[path = "../src/bin/s3keep/terminal.rs"]
+mod terminal;
+#[path = "../src/bin/s3keep/words.rs"]
+mod words;
 
 use std::{collections::BTreeSet, fs, path::Path, process::ExitCode};
 
@@ -142,8 +156,9 @@ fn s3keep(words: &[&str], env: &Env) -> Result<Outcome> {
     match request.command {
         Command::Sync { direction, config, .. } => {
             let keeper = Keeper::new(config)?;
+            printer.start(Some(direction), &keeper);
             let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
-            printer.plan(&plan, &keeper, false);
+            printer.plan(&plan, &keeper, false)?;
             outcome.planned = plan.transfers.iter().map(|t| t.path().to_owned()).collect();
             let report = keeper.execute(plan, &mut |event| {
                 if let Event::Transferred { path, .. } = event {

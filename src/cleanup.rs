@@ -6,7 +6,7 @@ use crate::{
     cancel::Cancel,
     error::{Error, Result},
     local::{self, Root, ScanOptions},
-    model::{links::Links, paths::above, skip::Skipped},
+    model::{found::Found, links::Links, paths::above, skip::Skipped},
     report::{Event, exit},
     selection::{Selection, Selector},
 };
@@ -61,6 +61,7 @@ pub fn cleanup(
         links: Links::Skip,
         selector: Selector::new(selection)?.into(),
         ignores_patterns: false,
+        found: Found::default(),
     };
     let scan = local::scan(&local::file_pool()?, dir, &options, cancel)?;
     let mut occupied: HashSet<&str> = HashSet::new();

@@ -22,6 +22,7 @@ use crate::{
         count::Count,
         direction::Direction,
         file_mode::FileMode,
+        found::Found,
     },
     one_object,
     plan::{
@@ -52,6 +53,7 @@ pub struct Keeper {
     file_pool: rayon::ThreadPool,
     /// The lock of the directory, from [`lock`](Keeper::lock) to the end of the run.
     held: Mutex<Option<Lock>>,
+    found: Found,
 }
 
 impl Keeper {
@@ -66,7 +68,8 @@ impl Keeper {
         let options = config.transfer.client_options();
         let client = Client::new(config.bucket.bucket(), &config.access, &options, &cancel)?;
         let held = Mutex::new(None);
-        Ok(Keeper { config, client, cancel, file_pool: local::file_pool()?, held })
+        let (file_pool, found) = (local::file_pool()?, Found::default());
+        Ok(Keeper { config, client, cancel, file_pool, held, found })
     }
 
     /// The configuration of this keeper.
@@ -84,6 +87,11 @@ impl Keeper {
     #[must_use = "nothing is cancelled before `cancel` is called on the handle"]
     pub fn cancel(&self) -> Cancel {
         self.cancel.clone()
+    }
+
+    /// How many entries the scan and the listing have found so far.
+    pub fn found(&self) -> Found {
+        self.found.clone()
     }
 
     /// Locks the directory against other runs before it is scanned, until [`execute`](Keeper::execute)
@@ -418,9 +426,11 @@ impl Keeper {
     /// # }
     /// ```
     pub fn list(&self, is_recursive: bool, on_event: &mut dyn FnMut(Event)) -> Result<Contents> {
+        self.found.reset();
         on_event(Event::Stage(Stage::Listing));
         let Config { bucket, transfer, .. } = &self.config;
-        let list = || remote::list_contents(&self.client, bucket, transfer.workers, is_recursive);
+        let (client, workers) = (&self.client, transfer.workers);
+        let list = || remote::list_contents(client, bucket, workers, is_recursive, &self.found);
         self.client.with_cancel_watchdog(list)
     }
 
@@ -474,6 +484,7 @@ impl Keeper {
         selector: &Arc<Selector>,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<BothSides> {
+        self.found.reset();
         on_event(Event::Stage(Stage::Scanning));
         let config = &self.config;
         let options = self.scan_options(direction, Arc::clone(selector));
@@ -489,7 +500,8 @@ impl Keeper {
         let workers = config.transfer.workers;
         let may_use_ranges =
             direction == Some(Direction::Backup) || self.client.lists_in_byte_order();
-        let list = || remote::list(&self.client, &config.bucket, workers, may_use_ranges, &scanned);
+        let (client, bucket, found) = (&self.client, &config.bucket, &self.found);
+        let list = || remote::list(client, bucket, workers, may_use_ranges, &scanned, found);
         let listing = thread::scope(|scope| {
             let list = || self.client.with_cancel_watchdog(list);
             let listing_thread = thread::Builder::new().spawn_scoped(scope, list);
@@ -531,6 +543,7 @@ impl Keeper {
             links: self.config.links,
             selector,
             ignores_patterns: deletes_excluded && direction == Some(Direction::Restore),
+            found: self.found.clone(),
         }
     }
 }

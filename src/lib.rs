@@ -79,6 +79,7 @@ pub use model::{
     escape::Escaped,
     etag::ETag,
     file_mode::{FileMode, InvalidFileMode},
+    found::Found,
     links::Links,
     paths::{InvalidName, MAX_KEY_BYTES, MAX_SEGMENT_BYTES},
     skip::{SkipReason, Skipped},

@@ -60,6 +60,11 @@ impl Error {
         Error { subject: path.into(), ..self }
     }
 
+    /// The action that failed, such as `upload`. Empty if there was none.
+    pub fn action(&self) -> &str {
+        self.action
+    }
+
     /// The path, key or bucket that the action was about. Empty if there was none.
     pub fn subject(&self) -> &str {
         &self.subject

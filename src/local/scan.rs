@@ -29,6 +29,7 @@ use crate::{
     },
     model::{
         entry::File,
+        found::Found,
         links::Links,
         paths,
         skip::{SkipReason, Skipped},
@@ -67,6 +68,8 @@ pub(crate) struct ScanOptions {
     pub selector: Arc<Selector>,
     /// Also find what patterns exclude.
     pub ignores_patterns: bool,
+    /// Counts the entries.
+    pub found: Found,
 }
 
 /// The entries below the root. `files`, `dirs` and `skipped` are in tree order.
@@ -312,6 +315,7 @@ impl<'a> Walk<'a> {
             Some(instead) => Vec::from([instead]),
         };
         dir.rules = rules;
+        self.options.found.add_local(entries.len());
         let (mut subdirs, mut excluded) = (Vec::new(), 0);
         {
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -618,7 +622,13 @@ fn join(dir: &str, name: &str) -> String {
 impl ScanOptions {
     pub(super) fn of_links(links: Links) -> ScanOptions {
         let selector = Selector::new(&crate::selection::Selection::default()).unwrap().into();
-        ScanOptions { prefix_len: 0, links, selector, ignores_patterns: false }
+        ScanOptions {
+            prefix_len: 0,
+            links,
+            selector,
+            ignores_patterns: false,
+            found: Found::default(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod escape;
 pub(crate) mod etag;
 pub(crate) mod file_mode;
 pub(crate) mod fold;
+pub(crate) mod found;
 pub(crate) mod links;
 pub(crate) mod paths;
 pub(crate) mod similar;

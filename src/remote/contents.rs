@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use crate::{
     error::{Error, Result},
     local::Scan,
-    model::{bucket_url::BucketUrl, contents::Contents},
+    model::{bucket_url::BucketUrl, contents::Contents, found::Found},
     remote::{
         level::list_level,
         listing::fetch_entries,
@@ -24,11 +24,12 @@ pub(crate) fn list_contents(
     bucket: &BucketUrl,
     workers: usize,
     is_recursive: bool,
+    found: &Found,
 ) -> Result<Contents> {
     let (entries, dirs) = if is_recursive {
         let scan = OnceLock::from(Some(Scan::default()));
         let may_use_ranges = client.lists_in_byte_order();
-        let pages = fetch_entries(client, bucket, workers, may_use_ranges, &scan)?;
+        let pages = fetch_entries(client, bucket, workers, may_use_ranges, &scan, found)?;
         (pages.into_iter().flatten().collect(), Vec::new())
     } else {
         let level = list_level(client, bucket, "", usize::MAX)?;

@@ -20,7 +20,8 @@ use crate::{
     error::{Cause, Error, Result},
     local::Scan,
     model::{
-        archive_class::ArchiveClass, bucket_url::BucketUrl, entry::Object, paths, skip::Skipped,
+        archive_class::ArchiveClass, bucket_url::BucketUrl, entry::Object, found::Found, paths,
+        skip::Skipped,
     },
     remote::{
         entry::ListedEntry,
@@ -48,7 +49,7 @@ pub struct Listing {
 /// saves time.
 ///
 /// `may_use_ranges` allows ranges. Once `scan` is set, its files show where to divide them. If it
-/// is set to `None`, the scan has failed, and the listing ends as interrupted.
+/// is set to `None`, the scan has failed, and the listing ends as interrupted. `found` counts the entries.
 ///
 /// Zero-byte `name/` objects, the directory markers of other tools, are ignored. `None` if there is not
 /// even one of these.
@@ -58,8 +59,9 @@ pub(crate) fn list(
     workers: usize,
     may_use_ranges: bool,
     scan: &OnceLock<Option<Scan>>,
+    found: &Found,
 ) -> Result<Option<Listing>> {
-    let received = fetch_entries(client, bucket, workers, may_use_ranges, scan)?;
+    let received = fetch_entries(client, bucket, workers, may_use_ranges, scan, found)?;
     if received.is_empty() {
         return Ok(None);
     }
@@ -94,11 +96,16 @@ pub(super) fn fetch_entries(
     workers: usize,
     may_use_ranges: bool,
     scan: &OnceLock<Option<Scan>>,
+    found: &Found,
 ) -> Result<Vec<Vec<ListedEntry>>> {
     let workers = workers.min(MAX_IN_FLIGHT);
     client.start_phase(workers);
     let limit = || client.limit();
-    let fetch = |request: &PageRequest| fetch_page(client, bucket, request);
+    let fetch = |request: &PageRequest| {
+        let page = fetch_page(client, bucket, request)?;
+        found.add_objects(page.entries.len());
+        Ok(page)
+    };
     let pages = fetch_pages(workers, may_use_ranges, scan, &limit, &fetch)?;
     if !pages.are_complete() {
         return Err(malformed(bucket, "the listing repeats a page"));

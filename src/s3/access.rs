@@ -173,6 +173,21 @@ impl Access {
         }
     }
 
+    /// The URL of the server. `None` for AWS.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
+    /// The region of the bucket, as far as it is known before a request.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The name of the profile. `None` if the files have no profile, and none was named.
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.is_in_files().then(|| self.profile.name())
+    }
+
     /// Problems of the configuration that do not prevent a run, such as a credentials file that
     /// other users have access to.
     pub fn warnings(&self) -> &[String] {

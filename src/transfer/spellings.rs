@@ -31,6 +31,7 @@ use crate::{
         entry::File,
         escape::Escaped,
         fold::{Difference, folded},
+        found::Found,
         paths::{above, is_under, tree_order},
     },
     plan::{
@@ -391,7 +392,14 @@ fn list(context: &RunContext, alike: &[Alike]) -> Result<Listed> {
     for dir in directories(alike) {
         let below = bucket.below(&dir);
         let workers = context.config.transfer.workers;
-        let listing = remote::list(context.client, &below, workers, true, &OnceLock::new())?;
+        let listing = remote::list(
+            context.client,
+            &below,
+            workers,
+            true,
+            &OnceLock::new(),
+            &Found::default(),
+        )?;
         let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
         for object in listing.into_iter().flat_map(|listing| listing.objects) {
             let path = format!("{prefix}{}", object.path);

@@ -32,12 +32,12 @@ fn restore_names_archived_objects_and_does_not_request_each() {
         world.store().archive(&format!("cold/many{n}"), Archive::new("GLACIER"));
     }
     world.store().clear_requests();
-    for line in ["restore BUCKET back --mock", "restore BUCKET back --yes"] {
+    for line in ["restore BUCKET back --mock --list", "restore BUCKET back --yes --list"] {
         let done = world.expect(2, line);
         done.assert_says("skipped: cold/a: the object is archived (GLACIER)\n");
         done.assert_says("skipped: cold/b: the object is archived (DEEP_ARCHIVE)\n");
         done.assert_says("1 to download (4 B)");
-        done.assert_says("42 skipped; 42 of the skipped are archived (52 B)");
+        done.assert_says("42 skipped, 42 archived objects (52 B)");
         done.assert_says("42 objects (52 bytes) cannot be read because they are archived: thaw with `aws s3api restore-object`");
     }
     assert_eq!(files(&world.path("back")).into_keys().collect::<Vec<_>>(), ["warm"]);
@@ -58,7 +58,7 @@ fn local_file_of_an_archived_object_is_kept() {
     let world = world();
     fs::write(world.path("src/cold/a"), "changed").unwrap();
     let before = files(&world.path("src"));
-    world.expect(2, "restore BUCKET src --yes").assert_says("0 to download (0 B), 0 to delete");
+    world.expect(2, "restore BUCKET src --yes").assert_nothing_to_do();
     assert_eq!(files(&world.path("src")), before);
     // Backups do not overwrite what was not restored.
     world
@@ -131,12 +131,14 @@ fn samples_of_a_large_archive_show_that_nothing_was_retrieved() {
         world.store().put(&format!("{n}"), "x");
         world.store().archive(&format!("{n}"), Archive::new("GLACIER"));
     }
-    world.expect(2, "restore BUCKET back --yes").assert_says("2500 of the skipped are archived");
+    world
+        .expect(2, "restore BUCKET back --yes")
+        .assert_says("2,500 skipped, 2,500 archived objects (2.4 KiB)");
     assert_eq!((world.store().count("HeadObject"), world.store().count("GetObject")), (834, 1));
     for n in 0..2_500 {
         world.store().archive(&format!("{n}"), Archive::new("GLACIER").retrieved());
     }
-    world.expect(0, "restore BUCKET back --yes").assert_says("2500 downloaded");
+    world.expect(0, "restore BUCKET back --yes").assert_says("2,500 downloaded");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::{
         connection_limit::{ConnectionLimit, Surplus},
         files, noise, run,
         store::{Fault, Request},
+        with_separators,
     },
 };
 
@@ -39,12 +40,13 @@ fn expect_through(limit: &ConnectionLimit, world: &World, code: i32, line: &str)
 /// Backs up, restores and verifies through a limit of connections, with 100 ms per response.
 fn round_trip(limit: usize, surplus: Surplus, file_count: usize, options: &str) {
     let world = world(file_count);
+    let count = with_separators(file_count);
     world.store().fault(Fault::on("*").delay(Duration::from_millis(100)));
     let proxy = ConnectionLimit::start(world.endpoint(), limit, surplus);
     let run = |line: &str| expect_through(&proxy, &world, 0, &format!("{line}{options}"));
-    run("backup src BUCKET --yes").assert_says(&format!("{file_count} uploaded"));
-    run("restore BUCKET back --yes").assert_says(&format!("{file_count} downloaded"));
-    run("verify src BUCKET --read-data").assert_says(&format!("{file_count} the same"));
+    run("backup src BUCKET --yes").assert_says(&format!("{count} uploaded"));
+    run("restore BUCKET back --yes").assert_says(&format!("{count} downloaded"));
+    run("verify src BUCKET --read-data").assert_says(&format!("{count} the same"));
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
 }
 
@@ -194,10 +196,10 @@ fn restart_of_the_server_fails_no_file() {
     let world = world(1_000);
     let restart = Fault::on("PutObject").skip(100).times(1).refuse(Some(Duration::from_secs(12)));
     world.store().fault(restart);
-    world.expect(0, "backup src BUCKET --yes").assert_says("1000 uploaded");
+    world.expect(0, "backup src BUCKET --yes").assert_says("1,000 uploaded");
     let restart = Fault::on("GetObject").skip(100).times(1).refuse(Some(Duration::from_secs(12)));
     world.store().fault(restart);
-    world.expect(0, "restore BUCKET back --yes").assert_says("1000 downloaded");
+    world.expect(0, "restore BUCKET back --yes").assert_says("1,000 downloaded");
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
 }
 

@@ -217,8 +217,9 @@ fn every_failure_is_reported_without_a_limit() {
         world.write(&format!("src/{n:02}"), "x");
     }
     world.store().fault(Fault::on("PutObject").status(403, "AccessDenied"));
-    let run = world.expect(2, "backup src BUCKET --yes --json");
+    let run = world.expect(2, "backup src BUCKET --yes --list");
     assert_eq!(run.stderr.lines().filter(|line| line.contains("upload ")).count(), 70);
+    let run = world.expect(2, "backup src BUCKET --yes --json");
     assert_eq!(run.stdout.lines().filter(|line| line.contains("\"failure\"")).count(), 70);
 }
 
@@ -347,7 +348,7 @@ fn throttling_lowers_the_concurrency_and_the_run_completes() {
         let too_many = Fault::on(operation).when(|request| request.in_flight > 8);
         world.store().fault(too_many.status(503, "SlowDown"));
         world.store().fault(Fault::on(operation).delay(Duration::from_millis(10)));
-        world.expect(0, line).assert_says("1000 ");
+        world.expect(0, line).assert_says("1,000 ");
         world.store().clear_faults();
         let requests = world.store().requests_of(operation);
         let refused =
@@ -410,5 +411,5 @@ fn unreachable_server_ends_the_run_after_300_failures() {
     assert_eq!(reported, 0, "one message tells it all: {run:?}");
     world.store().clear_faults();
     assert_eq!(world.store().keys(), ["gone"]);
-    world.expect(0, "backup src BUCKET --yes --allow-unrelated").assert_says("4000 uploaded");
+    world.expect(0, "backup src BUCKET --yes --allow-unrelated").assert_says("4,000 uploaded");
 }

@@ -358,9 +358,9 @@ fn killed_restore_leaves_no_partial_file_and_can_be_repeated() {
             // Once the directory has changed, no backup deletes or overwrites an object.
             if found != *old && found != *new {
                 assert!(!markers(&world.path("tree")).is_empty());
-                let backup = world.run("backup tree BUCKET --mock --part-size 5MiB");
+                let backup = world.run("backup tree BUCKET --mock --list --part-size 5MiB");
                 backup.assert_says("has not finished");
-                backup.assert_says(" 0 to delete");
+                backup.assert_says("\n0 to delete\n");
                 let stored = new.keys().map(|path| format!("  {path}\n"));
                 let overwritten = stored.filter(|end| backup.stdout.contains(end.as_str()));
                 assert_eq!(overwritten.count(), 0, "{backup:?}");

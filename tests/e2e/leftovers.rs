@@ -22,7 +22,7 @@ fn backup_neither_uploads_nor_removes_leftovers() {
     let before = files(&world.path("src"));
     for options in [" --mock", "", "", " --accept-incomplete", " --links follow", " --no-delete"] {
         let yes = if options == " --mock" { "" } else { " --yes" };
-        let done = world.expect(0, &format!("backup src BUCKET{yes}{options}"));
+        let done = world.expect(0, &format!("backup src BUCKET --list{yes}{options}"));
         done.assert_says(&format!("leftover                       dir/{PART}"));
         done.assert_says(&format!(
             "warning: not backed up: 3 temporary files of restores that did not finish, for example \
@@ -67,7 +67,7 @@ fn source_of_nothing_but_leftovers_is_empty() {
 fn leftover_behind_a_followed_link_is_named_under_its_real_path_only() {
     let world = with_leftovers();
     symlink("dir", world.path("src/link")).unwrap();
-    let done = world.expect(0, "backup src BUCKET --yes --links follow");
+    let done = world.expect(0, "backup src BUCKET --yes --list --links follow");
     assert!(!done.stdout.contains("link/") && !done.stderr.contains("link/"), "{done:?}");
 }
 

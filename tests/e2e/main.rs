@@ -33,6 +33,7 @@ mod matrix;
 mod messages;
 mod moved;
 mod one_object;
+mod people;
 mod proxies;
 mod quirks;
 mod races;

@@ -539,8 +539,8 @@ fn check_case(row: &Row, request: &Request, once: bool, outcome: Outcome) -> Res
         world.store().fault(Fault::on("UploadPart").status(403, "AccessDenied"));
     }
     let line = match request.command {
-        Backup => "backup dir BUCKET --yes",
-        Restore => "restore BUCKET dir --yes",
+        Backup => "backup dir BUCKET --yes --list",
+        Restore => "restore BUCKET dir --yes --list",
         Verify => "verify dir BUCKET",
     };
     let timeout = if row.name == STALLED { "500ms" } else { "30s" };

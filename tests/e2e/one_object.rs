@@ -38,7 +38,8 @@ fn one_object_is_restored_and_nothing_else_is_touched() {
     let world = world();
     let before = content(&world, "dst");
     let run = world.expect(0, "restore BUCKET/p/file.txt dst --mock");
-    run.assert_says("1 to download (10 B), 0 to delete, 0 unchanged (0 B), 0 skipped");
+    run.assert_says("1 to download (10 B), 1 missing: file.txt\n");
+    run.assert_says("\n0 to delete\n0 unchanged (0 B)\n0 skipped\n");
     assert_eq!(content(&world, "dst"), before);
     world.store().clear_requests();
     world.expect(0, "restore BUCKET/p/file.txt dst --yes").assert_says("1 downloaded");
@@ -210,7 +211,7 @@ fn markers_and_temporary_files_of_other_restores_stay() {
 fn selection_applies_to_one_object() {
     let world = world();
     let run = world.expect(0, "restore BUCKET/p/file.txt dst --yes --exclude *.txt");
-    run.assert_says("1 objects excluded");
+    run.assert_says("1 object excluded");
     assert!(!world.path("dst/file.txt").exists());
 }
 

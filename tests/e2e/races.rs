@@ -164,7 +164,7 @@ fn file_that_reappears_during_the_deletions_keeps_its_object() {
     let done =
         world.expect(2, "backup src BUCKET --yes --max-delete 100% --workers 1 --allow-unrelated");
     done.assert_says("delete gone-1000: the local file may exist again");
-    done.assert_says("1000 deleted");
+    done.assert_says("1,000 deleted");
     assert_eq!(world.store().keys(), ["gone-1000", "kept"]);
 }
 

@@ -93,7 +93,7 @@ fn parallel_listing_costs_little_more_than_one_request_a_page() {
         assert!((60..=most).contains(&lists.len()), "{line}: {}", lists.len());
         assert_eq!(lists.iter().any(is_ranged), in_ranges, "{line}");
         if line.starts_with("backup other") {
-            run.assert_says("3000 to delete");
+            run.assert_says("3,000 to delete");
         }
     }
     assert_eq!(files(&world.path("src")), files(&world.path("back")));
@@ -133,7 +133,7 @@ fn restore_lists_prefixes_in_parallel_in_any_order() {
         assert_eq!(files(&world.path("src")), files(&world.path(dir)));
         let lists = world.store().requests_of("ListObjectsV2");
         world.expect(0, &format!("restore BUCKET/deep {dir} --yes")).assert_nothing_to_do();
-        world.expect(0, &format!("verify {dir} BUCKET/deep")).assert_says("2440 the same");
+        world.expect(0, &format!("verify {dir} BUCKET/deep")).assert_says("2,440 the same");
         lists
     };
     for order in [ListOrder::Bytes, ListOrder::Paths] {
@@ -240,7 +240,7 @@ fn deletions_are_sent_in_batches_of_1000() {
     world.write("src/a", "a");
     world
         .expect(0, "backup src BUCKET --yes --max-delete 100% --allow-unrelated")
-        .assert_says("2502 deleted");
+        .assert_says("2,502 deleted");
     assert_eq!(world.store().keys(), ["a"]);
     assert_eq!(world.store().count("DeleteObjects"), 3);
     // Keys that XML cannot represent are deleted one by one.

@@ -90,7 +90,7 @@ fn assert_backup_keeps(world: &World, dir: &str, prefix: &str) -> Run {
     let line = format!("backup {dir} BUCKET/{prefix} --yes");
     let mock = world.expect(2, &line.replace("--yes", "--mock"));
     mock.assert_says("1 to upload");
-    mock.assert_says(" 0 to delete");
+    mock.assert_says("\n0 to delete\n");
     mock.assert_says(UNFINISHED);
     let run = world.expect(2, &line);
     run.assert_says("1 uploaded");

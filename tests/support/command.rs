@@ -2,6 +2,11 @@
 
 use std::process::Command;
 
+/// A number as texts for people have it: `5,003`.
+pub fn with_separators(number: usize) -> String {
+    indicatif::HumanCount(number as u64).to_string()
+}
+
 /// The result of a run.
 #[derive(Debug)]
 pub struct Run {
@@ -25,9 +30,9 @@ impl Run {
     /// Asserts that the plan has neither transfers nor deletions.
     #[track_caller]
     pub fn assert_nothing_to_do(&self) {
-        let plan = self.stdout.lines().find(|line| line.contains("unchanged")).unwrap_or_default();
+        let has = |start: &str| self.stdout.lines().any(|line| line.starts_with(start));
         assert!(
-            plan.starts_with("0 to ") && plan.contains(" 0 to delete"),
+            (has("0 to upload ") || has("0 to download ")) && has("0 to delete"),
             "there is something to do: {self:#?}"
         );
     }

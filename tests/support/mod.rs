@@ -26,7 +26,7 @@ use s3::{Bucket, Region, creds::Credentials};
 use store::Store;
 use tempfile::TempDir;
 
-pub use command::{Run, run};
+pub use command::{Run, run, with_separators};
 pub use files::{files, is_marker, markers, noise, set_age, write};
 pub use limits::Limit;
 

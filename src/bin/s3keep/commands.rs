@@ -143,7 +143,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
             "--unsigned-payload",
         ],
     ),
-    ("Output", &["--json", "--quiet", "--bytes"]),
+    ("Output", &["--list", "--json", "--quiet", "--bytes"]),
 ];
 
 /// The values of options that take one of a few words.

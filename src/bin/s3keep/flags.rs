@@ -103,7 +103,7 @@ macro_rules! command {
             }
 
             fn output(&self) -> Output {
-                Output { json: self.json, quiet: self.quiet }
+                Output { json: self.json, quiet: self.quiet, list: false }
             }
         }
     };
@@ -161,6 +161,9 @@ macro_rules! comparing_command {
                 /// the part size of large objects [default: 16MiB]
                 #[argh(option, arg_name = "size")]
                 part_size: Option<ByteSize>,
+                /// list every entry of the plan, and every failure
+                #[argh(switch)]
+                list: bool,
             }
         }
 
@@ -262,7 +265,7 @@ macro_rules! mirroring_command {
                 let mock = self.mock || self.dry_run;
                 let wait = self.wait.unwrap_or_default();
                 let command = Command::Sync { direction, config, mock, yes: self.yes, wait };
-                Request { command, output: self.output() }
+                Request { command, output: Output { list: self.list, ..self.output() } }
             }
         }
     };
@@ -399,6 +402,9 @@ pub struct Cleanup {
     /// the same as --mock
     #[argh(switch, short = 'n')]
     dry_run: bool,
+    /// name every skipped entry and every failure
+    #[argh(switch)]
+    list: bool,
     /// print one JSON object per line
     #[argh(switch)]
     json: bool,
@@ -433,7 +439,7 @@ impl Flags for Verify {
         config.record = cache.map(|cache| record_in(&cache, &config));
         config.guards.allow_empty = self.allow_empty;
         let command = Command::Verify { config, read_data: self.read_data };
-        Ok(Request { command, output: self.output() })
+        Ok(Request { command, output: Output { list: self.list, ..self.output() } })
     }
 }
 
@@ -448,7 +454,10 @@ impl Flags for Cleanup {
         selection.exclude_caches = self.exclude_caches;
         let mock = self.mock || self.dry_run;
         let command = Command::Cleanup { dir: dir.into(), selection, mock };
-        Ok(Request { command, output: Output { json: self.json, quiet: self.quiet } })
+        Ok(Request {
+            command,
+            output: Output { json: self.json, quiet: self.quiet, list: self.list },
+        })
     }
 }
 

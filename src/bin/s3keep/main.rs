@@ -8,24 +8,32 @@ mod commands;
 mod completions;
 mod environment;
 mod flags;
+mod grouped;
+mod heading;
 mod help;
+mod json;
 mod listing;
 mod man;
 mod open_files;
 mod output;
+mod plan_text;
 mod question;
 mod request;
 mod signals;
+mod summary_text;
+mod terminal;
+mod words;
 
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use output::Printer;
+use question::Answer;
 use request::{Command, Request};
-use s3keep::{Cancel, Config, Direction, Env, Error, Keeper, Refusal, exit};
+use s3keep::{Cancel, Config, Direction, Env, Error, Keeper, Plan, Refusal, exit};
 use signals::Question;
 
 fn main() -> ExitCode {
@@ -59,7 +67,9 @@ fn run() -> Result<u8> {
     let mut printer = Printer::new(output);
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     environment::warnings(names).iter().for_each(|text| printer.warning(text));
-    let code = execute(command, &mut printer)?;
+    let code = execute(command, &mut printer);
+    printer.print_grouped();
+    let code = code?;
     if let Err(error) = printer.check_written() {
         output::print_error(&format!("{error:#}"));
         return Ok(if code == exit::SUCCESS { exit::FAILED } else { code });
@@ -71,6 +81,7 @@ fn execute(command: Command, printer: &mut Printer) -> Result<u8> {
     match command {
         Command::Sync { direction, config, mock, yes, wait } => {
             let (keeper, question) = open(config, printer)?;
+            printer.start(Some(direction), &keeper);
             if !mock {
                 keeper.lock(wait, &mut |event| printer.event(event))?;
             }
@@ -78,6 +89,7 @@ fn execute(command: Command, printer: &mut Printer) -> Result<u8> {
         }
         Command::Verify { config, read_data } => {
             let (keeper, _) = open(config, printer)?;
+            printer.start(None, &keeper);
             let verification = keeper.verify(read_data, &mut |event| printer.event(event))?;
             printer.verification(&verification);
             Ok(verification.exit_code())
@@ -123,7 +135,7 @@ fn sync(
     let plan = keeper.plan(direction, &mut |event| printer.event(event))?;
     let removes_leftovers = direction == Direction::Restore && !plan.leftovers.is_empty();
     let must_ask = !mock && !yes && (removes_leftovers || !plan.is_empty());
-    printer.plan(&plan, keeper, must_ask);
+    printer.plan(&plan, keeper, must_ask)?;
     if must_ask {
         // A plan that could not be printed cannot be confirmed.
         printer.check_written()?;
@@ -137,7 +149,7 @@ fn sync(
     if mock {
         return Ok(if plan.skipped.is_empty() { exit::SUCCESS } else { exit::PARTIAL });
     }
-    if must_ask && !confirm(&question::question(&plan, keeper.config()), question)? {
+    if must_ask && !confirm(&plan, keeper, question)? {
         return Err(Error::from(Refusal::NotConfirmed).into());
     }
     let report = keeper.execute(plan, &mut |event| printer.event(event))?;
@@ -149,14 +161,33 @@ fn sync(
 }
 
 /// Asks the user for confirmation. Without a terminal, the result is `false`.
-fn confirm(text: &str, question: &Question) -> Result<bool> {
+fn confirm(plan: &Plan, keeper: &Keeper, question: &Question) -> Result<bool> {
     if !io::stdin().is_terminal() {
         output::print_error("cannot ask for confirmation without a terminal; use --yes");
         return Ok(false);
     }
-    io::stderr().write_all(text.as_bytes()).context("ask for confirmation")?;
-    let mut answer = String::new();
-    let read = question.while_open(|| io::stdin().read_line(&mut answer));
-    read.context("read the answer")?;
-    Ok(question::is_yes(&answer))
+    let text = question::question(plan, keeper.config());
+    let mut terminal = terminal::writer();
+    let mut ask = || -> io::Result<Answer> {
+        terminal.write_all(text.as_bytes())?;
+        terminal.flush()?;
+        let mut line = String::new();
+        io::stdin().read_line(&mut line)?;
+        let answer = question::answer(&line);
+        if answer == Answer::List {
+            output::list_on(&mut terminal, plan)?;
+        }
+        Ok(answer)
+    };
+    question
+        .while_open(|| {
+            loop {
+                match ask()? {
+                    Answer::Yes => return Ok(true),
+                    Answer::No => return Ok(false),
+                    Answer::List => {}
+                }
+            }
+        })
+        .map_err(|error: io::Error| anyhow!(error).context("ask for confirmation"))
 }

@@ -2,20 +2,32 @@
 //! standard error.
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     io::{self, BufWriter, IsTerminal, Write},
 };
 
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use s3keep::{
-    Cleanup, Count, Direction, Error, Escaped, Event, Excluded, Keeper, Plan, Report, Skipped,
-    Stage, UnfinishedRestore, UnpreservedAttribute, Verification, Withheld, WithheldReason,
+    Cleanup, Direction, Error, Escaped, Event, Found, Keeper, Plan, Report, Skipped, Stage,
+    UnfinishedRestore, Verification, WithheldReason, exit,
 };
-use serde_json::json;
 
-use crate::request::Output;
+use crate::{
+    grouped::{Grouped, Print},
+    heading::describe_run,
+    json, plan_text,
+    request::Output,
+    summary_text, terminal,
+    words::count,
+};
+
+/// How many failures are printed one by one, and not in groups.
+const NAMED_FAILURES: u64 = 5;
+
+/// How many skipped entries are printed one by one, and not in groups.
+const NAMED_SKIPPED: u64 = 10;
 
 /// Prints results. Neither a closed pipe (`| head`) nor a full disk stops the run.
 pub struct Printer {
@@ -24,12 +36,44 @@ pub struct Printer {
     /// The first error of writing results, unless the reader closed the pipe.
     write_error: Option<io::Error>,
     progress: ProgressBar,
+    /// What the run is about.
+    heading: String,
+    /// What the scan and the listing have found.
+    found: Found,
+    failures: Grouped,
+    skipped: Grouped,
 }
 
 impl Printer {
     pub fn new(output: Output) -> Printer {
-        let progress = ProgressBar::hidden();
-        Printer { output, out: BufWriter::new(io::stdout()), write_error: None, progress }
+        let limit = |limit| if output.list { u64::MAX } else { limit };
+        Printer {
+            output,
+            out: BufWriter::new(io::stdout()),
+            write_error: None,
+            progress: ProgressBar::hidden(),
+            heading: String::new(),
+            found: Found::default(),
+            failures: Grouped::new(limit(NAMED_FAILURES)),
+            skipped: Grouped::new(limit(NAMED_SKIPPED)),
+        }
+    }
+
+    /// Says what a run is about: on the terminal now, otherwise with the results. Without a direction, it is a
+    /// verification.
+    pub fn start(&mut self, direction: Option<Direction>, keeper: &Keeper) {
+        self.found = keeper.found();
+        self.heading = describe_run(direction, keeper.config());
+        if !self.output.quiet && io::stderr().is_terminal() {
+            let _ = writeln!(io::stderr(), "{}", self.heading);
+        }
+    }
+
+    /// The heading, if it is not on the same terminal as the results.
+    fn heading_of_results(&self) -> Option<&str> {
+        let is_shown =
+            !self.output.quiet && io::stderr().is_terminal() && io::stdout().is_terminal();
+        (!is_shown && !self.heading.is_empty()).then_some(self.heading.as_str())
     }
 
     /// Prints one result as text or JSON. `json` is only called if needed: there may be a million results.
@@ -40,6 +84,11 @@ impl Printer {
             (false, false) => writeln!(self.out, "{text}"),
         };
         self.record(written);
+    }
+
+    /// Prints the lines of one result, or its JSON.
+    fn lines(&mut self, lines: &[String], json: impl FnOnce() -> serde_json::Value) {
+        self.line(lines.join("\n"), json);
     }
 
     /// Removes the progress from the terminal, for results to follow.
@@ -76,97 +125,50 @@ impl Printer {
         self.warn(&format!("warning: {text}"));
     }
 
-    /// Prints a plan. If the user must confirm it, `--quiet` does not apply.
-    pub fn plan(&mut self, plan: &Plan, keeper: &Keeper, must_ask: bool) {
-        self.progress.finish_and_clear();
+    /// Prints a plan. If the user must confirm it, `--quiet` does not apply, and the terminal shows it
+    /// although standard output is redirected.
+    pub fn plan(&mut self, plan: &Plan, keeper: &Keeper, must_ask: bool) -> Result<()> {
+        self.end_progress();
         let quiet = self.output.quiet;
         self.output.quiet &= !must_ask;
-        let verb = verb(plan.direction);
-        for transfer in &plan.transfers {
-            let (size, reason) = (transfer.size(plan.direction), transfer.reason.as_str());
-            self.line(
-                format_args!(
-                    "{verb:8}  {reason:7}  {:>10}  {}",
-                    ByteSize(size),
-                    Escaped(transfer.path())
-                ),
-                || json!({"type": verb, "path": transfer.path(), "size": size, "reason": reason}),
-            );
-        }
-        for deletion in &plan.deletions {
-            let size = deletion.size;
-            self.line(
-                format_args!(
-                    "{:8}  {:7}  {:>10}  {}",
-                    "delete",
-                    "",
-                    ByteSize(size),
-                    Escaped(&deletion.path)
-                ),
-                || json!({"type": "delete", "path": &*deletion.path, "size": size}),
-            );
-        }
-        for withheld in &plan.withheld {
-            let size = ByteSize(withheld.deletion.size);
-            let text = format_args!("{:8}  {:7}  {size:>10}  {withheld}", "withheld", "");
-            self.line(text, || withheld_json(withheld));
-        }
-        let leftover = match plan.direction {
-            Direction::Backup => "leftover",
-            Direction::Restore => "sweep",
-        };
-        for path in &plan.leftovers {
-            self.line(
-                format_args!("{leftover:8}  {:7}  {:>10}  {}", "", "", Escaped(path)),
-                || json!({"type": leftover, "path": path}),
-            );
+        if self.output.json {
+            json::entries(plan, &mut |value| self.line("", || value));
+        } else if !self.output.quiet {
+            if let Some(heading) = self.heading_of_results().map(str::to_owned) {
+                self.line(heading, Default::default);
+            }
+            if self.output.list {
+                plan_text::list(plan, &mut |text| self.line(text, Default::default));
+            }
         }
         if plan.direction == Direction::Backup {
             self.leftovers(&plan.leftovers);
         }
         self.unfinished(&plan.unfinished);
         self.skipped(&plan.skipped);
-        let transferred = plan.transferred();
-        let in_doubt = plan.in_doubt();
-        let new_files = plan.new_files();
-        let new_file_mode = keeper.new_file_mode().filter(|_| new_files > 0);
-        let mut text = format!(
-            "{} to {verb} ({}), {} to delete, {} unchanged ({}), {} skipped",
-            transferred.entries,
-            ByteSize(transferred.bytes),
-            plan.deletions.len(),
-            plan.kept.entries,
-            ByteSize(plan.kept.bytes),
-            plan.skipped.len(),
-        );
-        text += &describe_excluded(plan.excluded);
-        if !plan.withheld.is_empty() {
-            text += &format!("; {} deletions withheld", plan.withheld.len());
-        }
-        if plan.archived.entries > 0 {
-            let Count { entries, bytes } = plan.archived;
-            text += &format!("; {entries} of the skipped are archived ({})", ByteSize(bytes));
-        }
-        if in_doubt.entries > 0 {
-            text += &format!(
-                "; {} of these in doubt ({}): the contents could not be compared",
-                in_doubt.entries,
-                ByteSize(in_doubt.bytes)
-            );
-        }
-        if new_files > 0 {
-            text += &format!("; {}", describe_new_files(new_files, keeper));
-        }
-        self.line(text, || json!({
-            "type": "plan", "direction": direction(plan.direction), "transfer": transferred,
-            "delete": plan.deletions.len(), "unchanged": plan.kept, "skipped": plan.skipped.len(),
-            "excluded": plan.excluded,
-            "withheld": plan.withheld.len(), "archived": plan.archived,
-            "doubt": in_doubt, "new_files": new_files,
-            "new_file_mode": new_file_mode.map(|mode| mode.to_string()),
-        }));
+        self.print_grouped();
+        let lines = plan_text::summary(plan, keeper, self.output.list);
+        self.lines(&lines, || json::plan(plan, keeper));
         self.output.quiet = quiet;
         self.flush();
+        let is_seen = io::stdout().is_terminal() && !self.output.json;
+        if must_ask && io::stdin().is_terminal() && !is_seen {
+            self.plan_on_terminal(plan, &lines)?;
+        }
+        Ok(())
+    }
+
+    /// Shows a plan on the terminal although the results go elsewhere.
+    fn plan_on_terminal(&self, plan: &Plan, summary: &[String]) -> Result<()> {
+        let mut terminal = terminal::writer();
+        if self.output.quiet || !io::stderr().is_terminal() {
+            writeln!(terminal, "{}", self.heading)?;
+        }
+        if self.output.list {
+            list_on(&mut terminal, plan)?;
+        }
+        writeln!(terminal, "{}", summary.join("\n"))?;
+        terminal.flush().context("show the plan")
     }
 
     /// Warns of the leftover temporary files in the directory of a backup. The plan lists all of them.
@@ -174,7 +176,7 @@ impl Printer {
         let [first, ..] = leftovers else { return };
         let (files, them) = match leftovers.len() {
             1 => ("1 temporary file".to_owned(), "it"),
-            count => (format!("{count} temporary files"), "them"),
+            several => (count(several, "temporary file"), "them"),
         };
         self.warning(&format!(
             "not backed up: {files} of restores that did not finish, for example {}; a restore into \
@@ -205,30 +207,27 @@ impl Printer {
                      complete"
                 ),
             };
-            if self.output.json {
-                self.line("", || {
-                    json!({
-                        "type": "unfinished", "marker": restore.marker.to_string_lossy(),
-                        "problem": restore.problem, "accepted": restore.is_accepted,
-                        "removed": restore.is_removed,
-                    })
-                });
-            }
+            self.json(|| json::unfinished(restore));
             self.warning(&text);
         }
     }
 
+    /// Prints something that only JSON has among the results.
+    fn json(&mut self, json: impl FnOnce() -> serde_json::Value) {
+        if self.output.json {
+            self.line("", json);
+        }
+    }
+
+    /// Names skipped entries, or counts them: one that is neither named nor counted may go unnoticed until a
+    /// restore.
     fn skipped(&mut self, skipped: &[Skipped]) {
-        // No limit: a skipped entry that is not named may go unnoticed until a restore.
+        let is_few = skipped.len() as u64 <= NAMED_SKIPPED;
         for entry in skipped {
-            if self.output.json {
-                self.line("", || {
-                    json!({
-                        "type": "skipped", "path": entry.path, "reason": entry.reason.to_string(),
-                    })
-                });
+            self.json(|| json::skipped(entry));
+            if self.skipped.add_skipped(entry) == Print::Entry && (is_few || self.output.list) {
+                self.warn(&format!("skipped: {entry}"));
             }
-            self.warn(&format!("skipped: {entry}"));
         }
     }
 
@@ -239,9 +238,7 @@ impl Printer {
             Event::Progress(progress) => self.progress.set_position(progress.done.bytes),
             Event::Skipped(skipped) => self.skipped(std::slice::from_ref(skipped)),
             Event::Failed(error) => self.failure(error),
-            Event::Withheld(withheld) if self.output.json => {
-                self.line("", || withheld_json(withheld));
-            }
+            Event::Withheld(withheld) => self.json(|| json::withheld(withheld)),
             Event::Warning(text) => self.warning_event(text),
             Event::Grew { path, bytes } => self.grew(path, bytes),
             _ => {}
@@ -249,7 +246,7 @@ impl Printer {
     }
 
     fn stage(&mut self, stage: Stage) {
-        self.progress.finish_and_clear();
+        self.end_progress();
         let style = |template: &str| {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
         };
@@ -264,10 +261,16 @@ impl Printer {
             Stage::Waiting => {
                 ProgressBar::new_spinner().with_message("waiting for another run in the directory")
             }
-            Stage::Listing => ProgressBar::new_spinner().with_message("listing the bucket"),
-            Stage::Scanning => ProgressBar::new_spinner().with_message("scanning both sides"),
+            Stage::Listing | Stage::Scanning => {
+                let found = self.found.clone();
+                let describe = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+                    let _ = out.write_str(&describe_found(stage, found.local(), found.objects()));
+                };
+                let style = style("{spinner} {found}, {elapsed}").with_key("found", describe);
+                ProgressBar::new_spinner().with_style(style)
+            }
             Stage::Comparing { entries, .. } => ProgressBar::new_spinner()
-                .with_message(format!("comparing the contents of {entries} files")),
+                .with_message(format!("comparing the contents of {}", count(entries, "file"))),
             Stage::Deleting { entries } => {
                 ProgressBar::new_spinner().with_message(format!("deleting {entries} entries"))
             }
@@ -277,18 +280,24 @@ impl Printer {
     }
 
     fn failure(&mut self, error: &Error) {
-        if self.output.json {
-            // The server is free to send control characters.
-            let escaped = |text: Option<&str>| text.map(|text| Escaped(text).to_string());
-            self.line("", || {
-                json!({
-                    "type": "failure", "subject": error.subject(), "message": error.to_string(),
-                    "code": escaped(error.code()),
-                    "server_message": escaped(error.server_message()),
-                })
-            });
+        self.json(|| json::failure(error));
+        match self.failures.add_failure(error) {
+            Print::Entry => self.warn(&error.to_string()),
+            Print::FirstOfMore => {
+                self.warn("more failures follow, grouped by cause at the end (--list names each)");
+            }
+            Print::Nothing => {}
         }
-        self.warn(&error.to_string());
+    }
+
+    /// Prints the failures and skipped entries that were only counted, in groups.
+    pub fn print_grouped(&mut self) {
+        let skipped = self.skipped.take_lines();
+        skipped.iter().for_each(|line| self.warn(line));
+        if !skipped.is_empty() {
+            self.warn("--list names each skipped entry");
+        }
+        self.failures.take_lines().iter().for_each(|line| self.warn(line));
     }
 
     fn withheld(&mut self, report: &Report) {
@@ -313,15 +322,13 @@ impl Printer {
     }
 
     fn warning_event(&mut self, text: &str) {
-        if self.output.json {
-            self.line("", || json!({"type": "warning", "message": text}));
-        }
+        self.json(|| serde_json::json!({"type": "warning", "message": text}));
         self.warning(text);
     }
 
     fn grew(&mut self, path: &str, bytes: u64) {
         if self.output.json {
-            self.line("", || json!({"type": "grew", "path": path, "size": bytes}));
+            self.json(|| serde_json::json!({"type": "grew", "path": path, "size": bytes}));
         } else if !self.output.quiet {
             self.warn(&format!(
                 "{} grew while it was read: its first {} are stored, the next backup uploads it again",
@@ -332,7 +339,8 @@ impl Printer {
     }
 
     pub fn report(&mut self, report: &Report) {
-        self.progress.finish_and_clear();
+        self.end_progress();
+        self.print_grouped();
         if report.withheld > 0 {
             self.withheld(report);
         }
@@ -344,80 +352,35 @@ impl Printer {
                 Escaped(&marker)
             ));
         }
-        let verb = match report.direction {
-            Direction::Backup => "uploaded",
-            Direction::Restore => "downloaded",
-        };
-        let mut text = format!(
-            "{} {verb} ({}), {} deleted, {} unchanged, {} skipped, {} failed, in {}",
-            report.transferred.entries,
-            ByteSize(report.transferred.bytes),
-            report.deleted,
-            report.kept.entries,
-            report.skipped.len(),
-            report.failed,
-            humantime::format_duration(round(report.elapsed)),
-        );
-        if report.reused > 0 {
-            text += &format!("; {} reused from an unfinished restore", report.reused);
+        let lines = summary_text::report(report);
+        self.lines(&lines, || json::report(report));
+        // The error that ended a run is the one thing to say.
+        if self.output.quiet && report.fatal.is_none() && report.exit_code() != exit::SUCCESS {
+            lines.iter().for_each(|line| self.warn(line));
         }
-        if report.unchecked > 0 {
-            text += &format!("; {} could not be verified by a checksum", report.unchecked);
-        }
-        if report.ignored_checksums > 0 {
-            let count = report.ignored_checksums;
-            text += &format!("; {count} had a wrong checksum in the store, which was ignored");
-        }
-        if report.grew > 0 {
-            text += &format!("; {} grew while read", report.grew);
-        }
-        self.line(text, || {
-            json!({
-                "type": "summary", "direction": direction(report.direction),
-                "transferred": report.transferred, "deleted": report.deleted,
-                "unchanged": report.kept, "skipped": report.skipped.len(),
-                "failed": report.failed, "withheld": report.withheld, "reused": report.reused,
-                "unchecked": report.unchecked, "ignored_checksums": report.ignored_checksums,
-                "grew": report.grew,
-                "unpreserved": unpreserved_json(report),
-                "ended_by": report.fatal.as_ref().map(Error::to_string),
-                "marker": report.unfinished.as_ref().map(|marker| marker.to_string_lossy()),
-                "seconds": report.elapsed.as_secs_f64(), "exit_code": report.exit_code(),
-            })
-        });
         self.flush();
     }
 
     pub fn verification(&mut self, found: &Verification) {
-        self.progress.finish_and_clear();
+        self.end_progress();
+        if !self.output.json
+            && let Some(heading) = self.heading_of_results().map(str::to_owned)
+        {
+            self.line(heading, Default::default);
+        }
         // With `--quiet`, no output means no differences.
         let quiet = std::mem::take(&mut self.output.quiet);
         for (path, difference) in &found.differences {
             let difference = difference.as_str();
             self.line(
                 format_args!("{difference:11}  {}", Escaped(path)),
-                || json!({"type": "difference", "path": path, "difference": difference}),
+                || serde_json::json!({"type": "difference", "path": path, "difference": difference}),
             );
         }
         self.output.quiet = quiet;
         self.skipped(&found.skipped);
-        let unknown =
-            found.differences.iter().filter(|(_, d)| *d == s3keep::Difference::Unknown).count();
-        let mut text = format!(
-            "{} the same ({}), {} different, {unknown} unknown, {} skipped, {} failed",
-            found.same.entries,
-            ByteSize(found.same.bytes),
-            found.differences.len() - unknown,
-            found.skipped.len(),
-            found.failures.len(),
-        );
-        text += &describe_excluded(found.excluded);
-        self.line(text, || json!({
-            "type": "summary", "same": found.same, "different": found.differences.len() - unknown,
-            "unknown": unknown, "skipped": found.skipped.len(), "failed": found.failures.len(),
-            "excluded": found.excluded,
-            "exit_code": found.exit_code(),
-        }));
+        self.print_grouped();
+        self.lines(&summary_text::verification(found), || json::verification(found));
         self.flush();
     }
 
@@ -425,24 +388,35 @@ impl Printer {
         for path in &cleanup.removed {
             self.line(
                 format_args!("remove  {}", Escaped(path)),
-                || json!({"type": "remove", "path": path}),
+                || serde_json::json!({"type": "remove", "path": path}),
             );
         }
         self.skipped(&cleanup.skipped);
+        self.print_grouped();
         let verb = if mock { "to remove" } else { "removed" };
         let text = format!(
             "{} empty directories {verb}, {} failed",
             cleanup.removed.len(),
             cleanup.failures.len()
         );
-        self.line(text, || {
-            json!({
-                "type": "summary", "removed": cleanup.removed.len(), "mock": mock,
-                "failed": cleanup.failures.len(), "exit_code": cleanup.exit_code(),
-            })
-        });
+        self.line(text, || json::cleanup(cleanup, mock));
         self.flush();
     }
+}
+
+/// Lists all entries of a plan.
+pub fn list_on(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
+    let mut written = Ok(());
+    let mut line = |text: fmt::Arguments| {
+        if written.is_ok() {
+            written = writeln!(out, "{text}");
+        }
+    };
+    plan_text::list(plan, &mut line);
+    for skipped in &plan.skipped {
+        line(format_args!("skip      {skipped}"));
+    }
+    written
 }
 
 /// Prints a line to standard error. A closed pipe is not an error.
@@ -450,63 +424,23 @@ pub fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "s3keep: {text}");
 }
 
-fn describe_excluded(excluded: Excluded) -> String {
-    if excluded.is_empty() {
-        return String::new();
-    }
-    format!("; {} local entries and {} objects excluded", excluded.local, excluded.remote)
-}
-
-fn unpreserved_json(report: &Report) -> Vec<serde_json::Value> {
-    let json = |one: &UnpreservedAttribute| json!({"attribute": one.attribute.as_str(), "reason": one.reason, "files": one.files});
-    report.unpreserved.iter().map(json).collect()
-}
-
-/// Which mode the new files of a restore get.
-fn describe_new_files(count: u64, keeper: &Keeper) -> String {
-    let files = if count == 1 { "new file gets" } else { "new files get" };
-    match (keeper.config().file_mode, keeper.new_file_mode()) {
-        (Some(mode), _) => format!("{count} {files} mode {mode}"),
-        (None, Some(mode)) => {
-            format!("{count} {files} mode {mode} (by the umask; --file-mode sets another)")
-        }
-        (None, None) => {
-            format!("{count} {files} the mode that the umask leaves (--file-mode sets another)")
-        }
+/// What a scan and a listing have found so far.
+fn describe_found(stage: Stage, local: u64, objects: u64) -> String {
+    let objects = count(objects, "object");
+    match stage {
+        Stage::Listing => format!("listing the bucket: {objects}"),
+        _ => format!("scanning both sides: {} and {objects} found", count(local, "local path")),
     }
 }
 
-fn withheld_json(withheld: &Withheld) -> serde_json::Value {
-    let Withheld { deletion, because_of, reason } = withheld;
-    let reason = match reason {
-        WithheldReason::Conflict => "conflict",
-        WithheldReason::MayBeCopy => "may be copy",
-        WithheldReason::MayBeMoved => "may be moved",
-        WithheldReason::DirectoryChanged => "directory changed",
-        WithheldReason::MayBeSameEntry => "may be same entry",
-        _ => "other",
-    };
-    json!({
-        "type": "withheld", "path": &*deletion.path, "size": deletion.size,
-        "because_of": &**because_of, "reason": reason,
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn verb(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Backup => "upload",
-        Direction::Restore => "download",
+    #[test]
+    fn progress_of_a_scan_counts_both_sides() {
+        let text = describe_found(Stage::Scanning, 1, 12_000);
+        assert_eq!(text, "scanning both sides: 1 local path and 12,000 objects found");
+        assert_eq!(describe_found(Stage::Listing, 0, 1), "listing the bucket: 1 object");
     }
-}
-
-fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Backup => "backup",
-        Direction::Restore => "restore",
-    }
-}
-
-/// Rounds down to a hundredth of a second.
-fn round(time: std::time::Duration) -> std::time::Duration {
-    std::time::Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX) / 10 * 10)
 }

@@ -1,8 +1,9 @@
 //! The question before a run that changes something.
 
 use bytesize::ByteSize;
-use indicatif::HumanCount;
-use s3keep::{BucketUrl, Config, Direction, Escaped, Plan};
+use s3keep::{Config, Direction, Escaped, Plan};
+
+use crate::{heading::describe_bucket, words::count};
 
 /// The question whether to execute a plan. It says what will happen, and where.
 pub fn question(plan: &Plan, config: &Config) -> String {
@@ -34,24 +35,25 @@ pub fn question(plan: &Plan, config: &Config) -> String {
     if let Some(first) = text.get(..1).map(str::to_uppercase) {
         text.replace_range(..1, &first);
     }
-    format!("{text}? [y/N] ")
+    format!("{text}? [y/N/list] ")
 }
 
-/// Whether an answer confirms.
-pub fn is_yes(answer: &str) -> bool {
-    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+/// The answer to a question.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    Yes,
+    No,
+    /// List all entries of the plan, and ask again.
+    List,
 }
 
-/// The bucket, and whether it is the whole one.
-fn describe_bucket(bucket: &BucketUrl) -> String {
-    let url = bucket.to_string();
-    let url = Escaped(&url);
-    if bucket.prefix().is_empty() { format!("{url} (the whole bucket)") } else { url.to_string() }
-}
-
-fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", HumanCount(number))
+/// Reads an answer.
+pub fn answer(text: &str) -> Answer {
+    match text.trim().to_lowercase().as_str() {
+        "y" | "yes" => Answer::Yes,
+        "l" | "list" => Answer::List,
+        _ => Answer::No,
+    }
 }
 
 #[cfg(test)]
@@ -59,17 +61,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_separators() {
-        for (number, text) in [(0, "0 files"), (1, "1 file"), (999, "999 files")] {
-            assert_eq!(count(number, "file"), text);
-        }
-        assert_eq!(count(5_003, "file"), "5,003 files");
-        assert_eq!(count(1_234_567, "file"), "1,234,567 files");
-    }
-
-    #[test]
     fn only_yes_confirms() {
-        assert!(["y", "Y\n", " yes ", "YES"].into_iter().all(is_yes));
-        assert!(!["", "n", "no", "yess", "ye"].into_iter().any(is_yes));
+        assert!(["y", "Y\n", " yes ", "YES"].iter().all(|text| answer(text) == Answer::Yes));
+        assert!(["list\n", "LIST", "l"].iter().all(|text| answer(text) == Answer::List));
+        assert!(["", "n", "no", "yess", "ye", "li"].iter().all(|text| answer(text) == Answer::No));
     }
 }

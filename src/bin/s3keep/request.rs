@@ -32,4 +32,6 @@ pub enum Sizes {
 pub struct Output {
     pub json: bool,
     pub quiet: bool,
+    /// List every entry, where there would be a summary.
+    pub list: bool,
 }

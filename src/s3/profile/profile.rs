@@ -119,6 +119,11 @@ impl Profile {
         }))
     }
 
+    /// Whether the files have this profile.
+    pub(crate) fn is_in_files(&self) -> bool {
+        self.files.profile(&self.name).is_some()
+    }
+
     /// The name of the profile.
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -263,7 +263,7 @@ fn differences_below_a_followed_symlink_are_skipped() {
     let now = now.map(|(name, content)| (format!("real/{name}"), content.into()));
     assert_eq!(files(&world.path("dst")), now.into());
     // `link/both` matches now, because the first restore has downloaded `real/both`.
-    let run = world.expect(2, "restore BUCKET dst --yes --links follow");
+    let run = world.expect(2, "restore BUCKET dst --yes --list --links follow");
     run.assert_nothing_to_do();
     assert!(!run.stdout.contains("link/both") && !run.stderr.contains("link/both"), "{run:?}");
 }

@@ -74,7 +74,7 @@ fn times_that_the_target_does_not_keep_are_replaced_by_contents() {
     unchanged("");
     // A file that is changed now is transferred.
     world.write("dst/dir/00", "CONTENT");
-    let done = world.expect(0, "backup dst BUCKET --yes");
+    let done = world.expect(0, "backup dst BUCKET --yes --list");
     done.assert_says("upload    content");
     done.assert_says("1 uploaded");
     assert_eq!(&world.store().get("dir/00").unwrap().body[..], b"CONTENT");

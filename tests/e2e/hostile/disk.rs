@@ -128,7 +128,7 @@ fn no_file_is_renamed_after_a_disk_failure() {
     let kept = files(&world.path("dst"));
     assert_eq!(kept.keys().collect::<Vec<_>>(), ["old"]);
     let line = "restore BUCKET dst --yes --max-delete 1 --allow-unrelated";
-    world.expect(0, line).assert_says("1500 downloaded");
+    world.expect(0, line).assert_says("1,500 downloaded");
 }
 
 #[test]

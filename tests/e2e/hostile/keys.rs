@@ -44,7 +44,7 @@ fn invalid_keys_are_named_and_neither_written_nor_deleted() {
         let watch = Watch::all_but(&world, "tree");
         let url = format!("BUCKET/{prefix}");
         let expect_named = |line: &str| {
-            let done = world.expect(2, line);
+            let done = world.expect(2, &format!("{line} --list"));
             for key in INVALID_KEYS {
                 done.assert_says(&format!("skipped: {}: the key has", s3keep::Escaped(key)));
             }

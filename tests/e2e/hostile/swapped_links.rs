@@ -115,7 +115,7 @@ fn restore_of_a_moved_directory_is_completed_by_the_next_run() {
         let (dir, to) = (world.path("tree/d"), world.path(away));
         let gets = Fault::on("GetObject").skip(after).times(1);
         world.store().fault(gets.run(move |_| fs::rename(&dir, &to).unwrap()));
-        let line = "restore BUCKET tree --yes --workers 1 --part-size 5MiB";
+        let line = "restore BUCKET tree --yes --list --workers 1 --part-size 5MiB";
         let done = world.expect(2, line);
         done.assert_says("1 deletions were withheld");
         let left = files(&world.path("tree"));
@@ -164,7 +164,7 @@ fn file_swapped_for_a_symlink_to_the_outside_is_not_uploaded() {
         fs::remove_dir_all(tree.join("dir")).unwrap();
         symlink("../outside/dir", tree.join("dir")).unwrap();
     }));
-    let done = world.expect(2, "backup tree BUCKET --yes --workers 1 --part-size 5MiB");
+    let done = world.expect(2, "backup tree BUCKET --yes --list --workers 1 --part-size 5MiB");
     for path in ["large", "middle", "small", "real", "link", "dir/file"] {
         done.assert_says(&format!("upload {path}: "));
     }

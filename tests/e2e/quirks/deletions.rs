@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::support::{
     World,
     store::{Fault, Request},
+    with_separators,
 };
 
 const BACKUP: &str = "backup src BUCKET --yes --max-delete 100% --allow-unrelated";
@@ -20,6 +21,7 @@ fn world(count: usize) -> World {
 }
 
 fn expect_all_deleted(world: &World, count: usize) {
+    let count = with_separators(count);
     world.expect(0, BACKUP).assert_says(&format!("{count} deleted"));
     assert_eq!(world.store().keys(), ["a"]);
 }

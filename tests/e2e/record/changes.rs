@@ -85,7 +85,7 @@ fn older_file_renamed_over_a_recorded_one_long_ago_is_uploaded() {
     // Another program stores the same content again an hour later: LastModified is later than all.
     let later = world.store().now() + std::time::Duration::from_secs(3_600);
     world.store().put_object("a", stored.last_modified(later));
-    let run = world.expect(0, "backup src BUCKET --yes");
+    let run = world.expect(0, "backup src BUCKET --yes --list");
     run.assert_says("upload    content");
     assert_eq!(&world.store().get("a").unwrap().body[..], b"content 2");
 }
@@ -136,7 +136,7 @@ fn object_that_another_program_overwrote_is_noticed_in_both_directions() {
     settle();
     world.expect(0, "backup src BUCKET --yes");
     world.put_object("a", b"THEM");
-    world.expect(0, "backup src BUCKET --mock").assert_says("upload    content");
+    world.expect(0, "backup src BUCKET --mock --list").assert_says("upload    content");
     world.expect(0, "restore BUCKET src --yes").assert_says("1 downloaded");
     assert_eq!(files(&world.path("src"))["a"], b"THEM");
     world.put_object("b", b"THEM");

@@ -171,9 +171,9 @@ fn checksum_of_the_store_decides_where_the_etag_cannot() {
         world.store().put_object(&format!("same{n}"), object("content").etag(etag));
         world.store().put_object(&format!("other{n}"), object("content").etag(etag));
     }
-    let run = world.expect(0, "backup src BUCKET --mock");
+    let run = world.expect(0, "backup src BUCKET --mock --list");
     run.assert_says("3 to upload");
-    assert_eq!(run.stdout.matches("content").count(), 3, "{run:#?}");
+    assert_eq!(run.stdout.matches("upload    content").count(), 3, "{run:#?}");
     assert_eq!(world.store().count("HeadObject"), 6);
     world.expect(0, "restore BUCKET src --yes").assert_says("3 downloaded");
     world.expect(0, "restore BUCKET src --yes").assert_nothing_to_do();
@@ -225,7 +225,7 @@ fn request_for_a_checksum_that_fails_leaves_the_decision_to_the_etag() {
     world.store().put("differs", b"CONTENT");
     world.store().put_object("unknown", Object::new("content").etag("x"));
     world.store().fault(Fault::on("HeadObject").status(403, "AccessDenied"));
-    let run = world.expect(0, "backup src BUCKET --mock");
+    let run = world.expect(0, "backup src BUCKET --mock --list");
     run.assert_says("upload    content         7 B  differs");
     run.assert_says("upload    doubt           7 B  unknown");
 }

@@ -274,7 +274,7 @@ impl Sandbox {
         };
         let mut command = self.world.command();
         command.args(places).args(OPTIONS.split_whitespace());
-        command.args(["--workers", &run.workers.to_string()]);
+        command.args(["--list", "--workers", &run.workers.to_string()]);
         if run.direction == Direction::Restore {
             command.arg("--no-sync");
         }
