@@ -3,7 +3,7 @@
 //! After each kill, every object or file is complete: its old or its new version. The next run
 //! completes the work from any intermediate state.
 //!
-//! `S3KEEP_KILLS` is the number of kills for each direction (8 by default). `S3KEEP_SEED` repeats
+//! `S3KEEP_TEST_KILLS` is the number of kills for each direction (8 by default). `S3KEEP_TEST_SEED` repeats
 //! the random choices of an earlier run. `scripts/kills` is for long runs. Most kills come after a
 //! random number of requests, the others after a random time.
 
@@ -208,7 +208,7 @@ impl KillTest {
         check: impl Fn(&World, &Tree, &Tree),
         check_complete: impl Fn(&World, &Tree),
     ) {
-        let kills = from_env("S3KEEP_KILLS").unwrap_or(8);
+        let kills = from_env("S3KEEP_TEST_KILLS").unwrap_or(8);
         let mut generator = TreeGenerator::new(self.seed);
         let mut old = Tree::new();
         let mut new = generator.first();
@@ -237,9 +237,9 @@ impl KillTest {
 }
 
 fn seed(name: &str) -> u64 {
-    let seed = from_env("S3KEEP_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
+    let seed = from_env("S3KEEP_TEST_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
     // The test runner prints this if the test fails.
-    println!("{name}: S3KEEP_SEED={seed}");
+    println!("{name}: S3KEEP_TEST_SEED={seed}");
     seed
 }
 

@@ -9,7 +9,7 @@
 //! The [`promise`] has histories of interrupted runs, while the user works in the directory. Its oracle
 //! knows no rule: no content may be lost.
 //!
-//! `S3KEEP_WORLDS` is the number of cases of all tests together. If it is not set, a few fixed
+//! `S3KEEP_TEST_WORLDS` is the number of cases of all tests together. If it is not set, a few fixed
 //! cases run. `scripts/worlds` runs thousands of new ones.
 
 mod case;

@@ -12,8 +12,9 @@ pub fn check<S: Strategy>(percent: usize, strategy: S, test: impl Fn(S::Value) -
 where
     S::Value: std::fmt::Debug,
 {
-    let requested: Option<usize> =
-        std::env::var("S3KEEP_WORLDS").ok().map(|number| number.parse().expect("S3KEEP_WORLDS"));
+    let requested: Option<usize> = std::env::var("S3KEEP_TEST_WORLDS")
+        .ok()
+        .map(|number| number.parse().expect("S3KEEP_TEST_WORLDS"));
     let config = Config {
         cases: (requested.unwrap_or(300) * percent).div_ceil(100) as u32,
         failure_persistence: None,
