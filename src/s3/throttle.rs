@@ -12,7 +12,7 @@ use std::{
     mem,
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -57,6 +57,8 @@ pub(crate) struct Throttle {
     /// The limit in `window`, rounded down. It can be read without the lock.
     limit: AtomicUsize,
     is_latency_bound: AtomicBool,
+    /// A copy of that in the window, in nanoseconds: each request reads it, and must not wait for the lock.
+    min_latency: AtomicU64,
     in_flight: AtomicUsize,
     waiting: AtomicUsize,
     window: Mutex<Window>,
@@ -181,6 +183,7 @@ impl Throttle {
             max: AtomicUsize::new(1),
             limit: AtomicUsize::new(1),
             is_latency_bound: AtomicBool::new(false),
+            min_latency: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             window: Mutex::new(window),
@@ -227,7 +230,7 @@ impl Throttle {
 
     /// The shortest time in which the server has responded. Zero, if it has not responded yet.
     pub(crate) fn min_latency(&self) -> Duration {
-        self.window().min_latency.unwrap_or_default()
+        Duration::from_nanos(self.min_latency.load(Ordering::Relaxed))
     }
 
     /// Waits until another request may be in flight, or until the run is cancelled.
@@ -314,7 +317,10 @@ impl Throttle {
         // One sample more or less makes no difference, so do not wait for the lock.
         let Ok(mut window) = self.window.try_lock() else { return };
         window.usual_latency = window.usual_latency * 15 / 16 + latency / 16;
-        window.min_latency = Some(window.min_latency.map_or(latency, |min| min.min(latency)));
+        let min_latency = window.min_latency.map_or(latency, |min| min.min(latency));
+        window.min_latency = Some(min_latency);
+        let nanos = u64::try_from(min_latency.as_nanos()).unwrap_or(u64::MAX);
+        self.min_latency.store(nanos, Ordering::Relaxed);
         let is_latency_bound = window.is_latency_bound();
         self.is_latency_bound.store(is_latency_bound, Ordering::Relaxed);
         if window.halved_at.is_none() && window.ceiling.is_none() && is_latency_bound {
