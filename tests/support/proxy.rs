@@ -24,7 +24,7 @@ pub struct Behaviour {
     pub refuse: Option<u16>,
     /// Its responses do not name it.
     pub is_anonymous: bool,
-    /// It connects to this server, whatever it is asked for.
+    /// The server that it connects to, even if the client asks for another one.
     pub server: Option<String>,
     /// Clients speak TLS with it.
     pub tls: Option<ServerTls>,

@@ -5,12 +5,12 @@
 
 use s3keep::{Cause, Error, SkipReason, Skipped};
 
-use crate::words::{FIRST_NAMES, count, number, with_names};
+use crate::words::{FIRST_NAMES, count, count_entries, number, with_names};
 
 /// How many causes are printed.
 const PRINTED_CAUSES: usize = 5;
 
-/// How many causes are told apart.
+/// How many causes are counted separately.
 const MAX_CAUSES: usize = 100;
 
 /// Entries by cause.
@@ -135,16 +135,12 @@ impl Group {
     fn describe(&self) -> String {
         let Group { action, cause, count: entries, first_names, .. } = self;
         let start = match action.as_str() {
-            "" => format!("skipped {}", entries_of(*entries)),
+            "" => format!("skipped {}", count_entries("", *entries)),
             action => format!("{action} failed {}", count(*entries, "time")),
         };
         let names = first_names.iter().map(String::as_str);
         format!("{start}: {cause}\n{}", with_names("    ", names, *entries))
     }
-}
-
-fn entries_of(entries: u64) -> String {
-    format!("{} {}", number(entries), if entries == 1 { "entry" } else { "entries" })
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::fmt;
 use bytesize::ByteSize;
 use s3keep::{Direction, Escaped, Excluded, Keeper, Plan, SkipReason};
 
-use crate::words::{FIRST_NAMES, count, count_words, join_counts, number, with_names};
+use crate::words::{
+    FIRST_NAMES, count, count_entries, count_words, join_counts, number, with_names,
+};
 
 /// The most deletions that the summary names all.
 const NAMED_DELETIONS: usize = 20;
@@ -149,8 +151,7 @@ fn name_deletions(
     is_listed: bool,
 ) -> String {
     match total {
-        _ if is_listed => text,
-        0 => text,
+        _ if is_listed || total == 0 => text,
         1..=NAMED_DELETIONS => {
             let names = paths.map(|path| format!("\n    {}", Escaped(path)));
             names.fold(format!("{text}:"), |text, name| text + &name)
@@ -193,10 +194,9 @@ fn noun_for(reason: &SkipReason) -> &'static str {
 
 /// How many entries are excluded, if any.
 pub fn describe_excluded(excluded: Excluded) -> Option<String> {
-    let entries = if excluded.local == 1 { "entry" } else { "entries" };
-    let objects = count(excluded.remote, "object");
-    let local = number(excluded.local);
-    (!excluded.is_empty()).then(|| format!("{local} local {entries} and {objects} excluded"))
+    let (local, objects) =
+        (count_entries("local ", excluded.local), count(excluded.remote, "object"));
+    (!excluded.is_empty()).then(|| format!("{local} and {objects} excluded"))
 }
 
 /// Which mode the new files of a restore get.

@@ -23,6 +23,12 @@ pub fn count(count: impl TryInto<u64>, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
+/// A number of entries, such as `2 local entries`. `kind` is empty, or a word with a space at its end.
+pub fn count_entries(kind: &str, entries: u64) -> String {
+    let noun = if entries == 1 { "entry" } else { "entries" };
+    format!("{} {kind}{noun}", number(entries))
+}
+
 /// `text` with the first of `total` names behind it: as many as the line has space for, but at least one.
 pub fn with_names<'a>(text: &str, names: impl IntoIterator<Item = &'a str>, total: u64) -> String {
     let mut line = text.to_owned();
